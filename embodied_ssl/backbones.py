@@ -1,0 +1,179 @@
+"""Backbones: pictures in, one map per stage and one vector out.
+
+The networks are torchvision's (or timm's), with their own parameter names, so that an exported file loads into the plain
+network with nothing of ours installed. Legend: B examples, C channels, H W pixels, D features.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from embodied_ssl.errors import UserError, suggest
+
+
+class Features(NamedTuple):
+    """What a backbone gives.
+
+    Attributes:
+        maps: stage name -> [B, D_s, H_s, W_s] (token backbones: the tokens on their grid), in order of depth.
+        vector: [B, D], the last map averaged over space unless the backbone's own paper pools otherwise.
+    """
+
+    maps: dict[str, Tensor]
+    vector: Tensor
+
+
+class Backbone(nn.Module):
+    """A network cut into named stages.
+
+    Attributes:
+        name: as the user wrote it.
+        channels: input channels.
+        width: D of the vector.
+        stages: names of the maps, shallow to deep.
+        net: the plain network, whose ``state_dict`` is what is exported.
+
+    ``parts`` names, for each stage, the children of ``net`` that it runs in turn: names rather than the modules
+    themselves, so that a deep copy (a momentum encoder) runs its own children.
+    """
+
+    has_maps = True
+
+    def __init__(self, name: str, net: nn.Module, parts: dict[str, tuple[str, ...]], channels: int, probe_size: int = 64) -> None:
+        super().__init__()
+        self.name = name
+        self.net = net
+        self.channels = channels
+        self.parts = parts
+        self.stages = tuple(parts)
+        with torch.no_grad():
+            training = net.training
+            net.eval()
+            self.width = int(self(torch.zeros(1, channels, probe_size, probe_size)).vector.shape[1])
+            net.train(training)
+
+    def forward(self, pictures: Tensor) -> Features:
+        """Float [B, C, H, W], normalised, to `Features`."""
+        maps: dict[str, Tensor] = {}
+        x = pictures
+        for stage, parts in self.parts.items():
+            for part in parts:
+                x = self.net.get_submodule(part)(x)
+            maps[stage] = x
+        return Features(maps, x.mean(dim=(2, 3)))
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Which network, by name.
+
+    Args:
+        name: one of `names()`, or ``timm:NAME`` with the timm extra installed.
+        channels: input channels.
+        stem: of a ResNet: ``large`` (7x7 stride 2 and max-pool: ImageNet) or ``small`` (3x3, no pool: 32-pixel pictures).
+    """
+
+    name: str = "resnet18"
+    channels: int = 3
+    stem: Literal["large", "small"] = "large"
+
+    def build(self) -> Backbone:
+        """A freshly initialised backbone; draws from torch's global generator.
+
+        Raises:
+            UserError: no such backbone.
+        """
+        if self.name.startswith("timm:"):
+            return _timm(self)
+        if self.name not in _BUILDERS:
+            raise UserError(f"no backbone '{self.name}'{suggest(self.name, names())}")
+        return _BUILDERS[self.name](self)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def names() -> list[str]:
+    """The built-in backbones."""
+    return sorted(_BUILDERS)
+
+
+def _resnet(config: BackboneConfig) -> Backbone:
+    import torchvision
+
+    net = getattr(torchvision.models, config.name)(weights=None)
+    net.fc = nn.Identity()
+    if config.stem == "small":
+        net.conv1 = nn.Conv2d(config.channels, 64, 3, 1, 1, bias=False)
+        net.maxpool = nn.Identity()
+    elif config.channels != 3:
+        net.conv1 = nn.Conv2d(config.channels, 64, 7, 2, 3, bias=False)
+    parts = {"stem": ("conv1", "bn1", "relu", "maxpool"), **{f"layer{i}": (f"layer{i}",) for i in range(1, 5)}}
+    return Backbone(config.name, net, parts, config.channels)
+
+
+def _alexnet(config: BackboneConfig) -> Backbone:
+    """The convolutions of AlexNet with BatchNorm, as pretext papers since 2016 train it; five stages, pooled after 1, 2 and 5."""
+
+    def block(i: int, o: int, kernel: int, stride: int, pool: bool) -> nn.Sequential:
+        layers: list[nn.Module] = [
+            nn.Conv2d(i, o, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(o),
+            nn.ReLU(inplace=True),
+        ]
+        return nn.Sequential(*layers, *([nn.MaxPool2d(3, 2, 1)] if pool else []))
+
+    net = nn.Sequential()
+    shapes = [(config.channels, 96, 11, 4, True), (96, 256, 5, 1, True), (256, 384, 3, 1, False), (384, 384, 3, 1, False)]
+    for number, shape in enumerate([*shapes, (384, 256, 3, 1, True)], start=1):
+        net.add_module(f"conv{number}", block(*shape))
+    return Backbone(config.name, net, {part: (part,) for part, _ in net.named_children()}, config.channels)
+
+
+def _conv4(config: BackboneConfig) -> Backbone:
+    """Four strided 3x3 convolutions with BatchNorm, 16 to 64 channels: for tests and first tries, not for results."""
+    net = nn.Sequential()
+    widths = (config.channels, 16, 32, 48, 64)
+    for number, (i, o) in enumerate(itertools.pairwise(widths), start=1):
+        convolution = nn.Conv2d(i, o, 3, 2, 1, bias=False)
+        net.add_module(f"conv{number}", nn.Sequential(convolution, nn.BatchNorm2d(o), nn.ReLU(inplace=True)))
+    return Backbone(config.name, net, {part: (part,) for part, _ in net.named_children()}, config.channels)
+
+
+class _TimmBackbone(Backbone):
+    """Any timm network that gives its features stage by stage."""
+
+    def forward(self, pictures: Tensor) -> Features:
+        maps = dict(zip(self.stages, self.net(pictures), strict=True))
+        last = maps[self.stages[-1]]
+        return Features(maps, last.mean(dim=(2, 3)))
+
+
+def _timm(config: BackboneConfig) -> Backbone:
+    try:
+        import timm
+    except ImportError:
+        raise UserError(f"backbone '{config.name}' needs timm; pip install 'embodied-ssl[timm]'") from None
+    name = config.name.removeprefix("timm:")
+    try:
+        net = timm.create_model(name, pretrained=False, features_only=True, in_chans=config.channels)
+    except (RuntimeError, AttributeError) as error:
+        raise UserError(f"timm cannot build '{name}' stage by stage ({error}); choose another network") from None
+    stages: dict[str, tuple[str, ...]] = {str(module): () for module in net.feature_info.module_name()}
+    size = (getattr(net, "default_cfg", None) or {}).get("input_size", (3, 64, 64))[1]
+    return _TimmBackbone(config.name, net, stages, config.channels, probe_size=size)
+
+
+_BUILDERS: dict[str, Callable[[BackboneConfig], Backbone]] = {
+    "resnet18": _resnet,
+    "resnet34": _resnet,
+    "resnet50": _resnet,
+    "alexnet": _alexnet,
+    "conv4": _conv4,
+}

@@ -1,0 +1,199 @@
+"""The vocabulary: a View looks at a sample, a Method asks a question about it, a Learner is a backbone with a method.
+
+A *sample* (see `embodied_ssl.datasets.source`) becomes an *example* in a worker (`View.draw`), examples become a
+*batch* (stacked, on the training device), a batch is made ready for the network (`View.render`), and the method
+turns it into a *step* (`Method.forward`). What changes between steps changes in the method's hooks, never in ``forward``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from embodied_ssl.backbones import Backbone
+from embodied_ssl.datasets.source import Sample, Source
+from embodied_ssl.errors import UserError
+
+Example = dict[str, NDArray[np.generic]]  # what a view draws: fixed shapes, pixels as uint8 [..., H, W, 3]
+Batch = dict[str, Tensor]  # stacked examples; for a multi-task method, the keys are "task/field"
+Panel = tuple[str, Tensor]  # a caption and pictures float [n, 3, H, W] in 0..1, for `show` and the report
+
+
+class View(ABC):
+    """How a method looks at a sample, in two halves. Views are picklable and hold no changing state."""
+
+    copies: int = 1  # how many examples one sample gives; above 1, every field of `draw` has a leading axis of this length
+
+    @abstractmethod
+    def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
+        """Choose from the metadata, then take pixels. Runs in a worker; the same bytes for the same key, anywhere."""
+
+    def render(self, batch: Batch) -> Batch:
+        """Make pixels ready for the network: batched, on the training device, without any randomness of its own."""
+        return batch
+
+    def panels(self, batch: Batch) -> Sequence[Panel]:
+        """What a rendered batch shows, as captioned rows of pictures."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Asks:
+    """What a method needs of a backbone; checked before any data is read."""
+
+    channels: int = 3
+    maps: bool = False  # spatial maps of every stage, not only the vector
+
+    def check(self, backbone: Backbone, method: str) -> None:
+        """Refuse a backbone that cannot serve.
+
+        Raises:
+            UserError: names the backbone, what is missing and what to do.
+        """
+        if backbone.channels != self.channels:
+            raise UserError(
+                f"{method} needs a backbone with {self.channels} input channels, this one has {backbone.channels}; "
+                f"set --set backbone.channels={self.channels}"
+            )
+        if self.maps and not backbone.has_maps:
+            raise UserError(f"{method} needs spatial maps, which {backbone.name} does not give; choose a convolutional backbone")
+
+
+@dataclass
+class Step:
+    """What one forward pass gives.
+
+    Attributes:
+        loss: one scalar.
+        metrics: detached scalars for the log; averaged over micro-batches and ranks.
+        carry: detached tensors with a leading batch axis for `Method.after_step`; gathered over micro-batches and ranks.
+        answers: detached per-example answers [B, ...], from which `Method.score` computes the held-out figures.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    carry: dict[str, Tensor] = field(default_factory=dict)
+    answers: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What `Method.before_epoch` may look at.
+
+    Attributes:
+        number: counts from 0, per task in a multi-task run.
+        source: the training source.
+        embed: gives the frozen backbone's vectors float32 [N, D] of every sample, in the order of the source.
+    """
+
+    number: int
+    source: Source
+    embed: Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `Method.before_epoch` may ask for.
+
+    Attributes:
+        indices: the samples of this epoch in order (any length, repeats allowed); None keeps the usual shuffled order.
+        restart: names of the method's parameters whose optimiser state starts anew.
+    """
+
+    indices: NDArray[np.int64] | None = None
+    restart: tuple[str, ...] = ()
+
+
+class Method(nn.Module, ABC):
+    """A pretext task: heads, a loss and whatever memory the loss needs. It borrows the backbone and never owns it.
+
+    A method states the fields it ``needs`` and what it ``asks`` of a backbone. ``forward`` leaves no trace (BatchNorm's
+    running statistics excepted). A loss that couples the examples of a batch sets ``coupled`` and is written as `embed` and
+    `objective`; the trainer then joins embeddings over micro-batches and ranks, so no method mentions either.
+    """
+
+    needs: ClassVar[frozenset[str]]
+    asks: ClassVar[Asks] = Asks()
+    coupled: bool = False
+    phases: tuple[str, ...] = ("main",)  # trained one after another in every step; more than one for adversarial methods
+    view: View
+
+    def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
+        """One rendered batch to a `Step`. The default is `embed`, then `objective`."""
+        return self.objective(self.embed(backbone, batch))
+
+    def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """For coupled methods: embeddings, each with the examples on the leading axis."""
+        raise TypeError(f"{type(self).__name__} has neither forward nor embed")
+
+    def objective(self, embeddings: dict[str, Tensor]) -> Step:
+        """For coupled methods: the loss of joined embeddings; row i of every entry is from the same example."""
+        raise TypeError(f"{type(self).__name__} has neither forward nor objective")
+
+    def trains(self, phase: str, parameter: str) -> bool:
+        """Whether a phase moves this parameter, named as ``backbone.*`` or ``method.*``."""
+        return True
+
+    def fit(self, source: Source, rng: np.random.Generator) -> None:
+        """Once, before training: find what the task needs in the training data and keep it in buffers."""
+
+    def before_epoch(self, backbone: nn.Module, epoch: Epoch) -> Plan | None:
+        """Before each epoch: cluster, say. Returning None keeps the usual order."""
+        return None
+
+    def after_step(self, backbone: nn.Module, carry: Mapping[str, Tensor], progress: float) -> None:
+        """After each optimiser step: moving averages, queues, prototypes. ``progress`` runs from 0 to 1 over the run."""
+
+    def rate(self, group: str, progress: float) -> float:
+        """A factor on the learning rate of a parameter group (``backbone`` or the name of one of the method's parts)."""
+        return 1.0
+
+    def after_load(self) -> None:
+        """After weights were loaded: rebuild what is derived from buffers."""
+
+    def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
+        """Held-out figures from all answers of a pass; give chance beside every figure, as ``chance_NAME``."""
+        return {}
+
+    def describe(self) -> dict[str, object]:
+        """What `fit` found, for the log and the report: short, JSON-ready."""
+        return {}
+
+    @property
+    def children_by_name(self) -> Mapping[str, Method]:
+        """A multi-task method's tasks by name; empty for any other."""
+        return {}
+
+
+class Learner(nn.Module):
+    """A backbone and a method: the one module that is compiled, wrapped, sharded and saved."""
+
+    def __init__(self, backbone: Backbone, method: Method) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.method = method
+
+    def forward(self, batch: Batch, phase: str = "main") -> Step:
+        step: Step = self.method(self.backbone, batch, phase)
+        return step
+
+    def embed(self, batch: Batch) -> dict[str, Tensor]:
+        return self.method.embed(self.backbone, batch)
+
+
+def check_fields(method: Method, source: Source, name: str) -> None:
+    """See that the source provides what the method needs, before any data is decoded.
+
+    Raises:
+        UserError: names the missing fields and what there is.
+    """
+    missing = sorted(method.needs - source.provides)
+    if missing:
+        has = ", ".join(sorted(source.provides))
+        raise UserError(f"{name} needs {', '.join(missing)}, which {source.name} does not provide; it provides {has}")
