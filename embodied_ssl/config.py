@@ -1,0 +1,254 @@
+"""Configs: a Python file builds one frozen `Run`; this file loads, overrides, prints, stores and rebuilds it.
+
+Nothing is looked up by string but the file itself: a config imports the classes it names. What runs is what is printed
+and what is stored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import re
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from embodied_ssl.backbones import Backbone, BackboneConfig
+from embodied_ssl.core import Method
+from embodied_ssl.datasets.source import DataSpec
+from embodied_ssl.errors import UserError, suggest
+from embodied_ssl.optim import SGD, OptimizerConfig, Schedule
+
+
+class MethodConfig(Protocol):
+    """A frozen dataclass in the method's own file, with `build`."""
+
+    def build(self, backbone: Backbone) -> Method:
+        """The method, its heads fitted to the backbone's width; draws from torch's global generator."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run (or one stage of it): everything that decides its result.
+
+    Args:
+        method: the pretext task.
+        data: what it learns from; for a multi-task method, a source for each task by the task's name.
+        backbone: the network.
+        optimizer, schedule: see `embodied_ssl.optim`.
+        batch_size: examples a step, over all ranks and micro-batches; a multi-task method states its tasks' own.
+        steps: length of the schedule, in optimiser steps.
+        accumulate: micro-batches a step.
+        clip: largest gradient norm; 0 for none.
+        seed: of every draw.
+        precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 where the hardware has it, else fp32.
+        compile: compile the learner with torch.compile.
+        sync_batch_norm: BatchNorm over all ranks (GPU only); else each rank has its own statistics, averaged every step.
+        shard: shard parameters and optimiser state over ranks (fully_shard) instead of copying them.
+        log_every, checkpoint_every, held_out_every: in steps; 0 for never (the last step is always checkpointed).
+        held_out_examples: at most this many held-out samples are asked.
+        knn: a folder of class folders for an online kNN figure beside the held-out ones; "" for none.
+    """
+
+    method: MethodConfig
+    data: DataSpec | Mapping[str, DataSpec]
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    optimizer: OptimizerConfig = field(default_factory=SGD)
+    schedule: Schedule = field(default_factory=Schedule)
+    batch_size: int = 64
+    steps: int = 1000
+    accumulate: int = 1
+    clip: float = 0.0
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+    sync_batch_norm: bool = False
+    shard: bool = False
+    log_every: int = 10
+    checkpoint_every: int = 100
+    held_out_every: int = 200
+    held_out_examples: int = 512
+    knn: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "steps", "accumulate"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; give a whole number of at least 1")
+
+
+def names() -> list[str]:
+    """Configs that can be given by their bare name."""
+    folder = Path(__file__).parent / "configs"
+    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+
+
+def load(given: str) -> list[Run]:
+    """The stages of a config: a bare name (``rotation_photos``) or the path of any Python file with a ``run``.
+
+    Raises:
+        UserError: no such config, or the file fails or has no run.
+    """
+    if given.endswith(".py") or "/" in given:
+        module = _import_file(Path(given))
+    elif given in names():
+        module = importlib.import_module(f"embodied_ssl.configs.{given}")
+    else:
+        raise UserError(f"no config '{given}'{suggest(given, names())}; or give the path of a .py file")
+    run = getattr(module, "run", None)
+    stages = list(run) if isinstance(run, list | tuple) else [run]
+    if not stages or not all(isinstance(stage, Run) for stage in stages):
+        raise UserError(f"config '{given}' must define `run`, an embodied_ssl.config.Run or a list of them")
+    return stages
+
+
+def _import_file(path: Path) -> types.ModuleType:
+    """Run a config file as a module; files beside it can be imported, after everything installed."""
+    if not path.is_file():
+        raise UserError(f"no config file '{path}'; give a path that exists or one of {', '.join(names())}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"config '{path}' is not a Python file")
+    if str(path.parent.resolve()) not in sys.path:
+        sys.path.append(str(path.parent.resolve()))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # so that workers can find the classes it defines
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"config '{path}' cannot be read: {type(error).__name__}: {error}") from error
+    return module
+
+
+def override(run: Run, assignment: str) -> Run:
+    """Apply one ``key=value``, where key is a dotted path such as ``optimizer.rate`` or ``data.drives.root``.
+
+    Raises:
+        UserError: no such key (with a suggestion), or a value of another type.
+    """
+    key, equals, text = assignment.partition("=")
+    if not equals:
+        raise UserError(f"--set takes key=value, not '{assignment}'")
+    result = _replace(run, key.strip().split("."), text.strip(), key.strip())
+    assert isinstance(result, Run)
+    return result
+
+
+def _replace(node: Any, path: list[str], text: str, key: str) -> Any:
+    head, rest = path[0], path[1:]
+    if isinstance(node, Mapping):
+        if head not in node:
+            raise UserError(f"no '{head}' in '{key}'{suggest(head, node)}")
+        if not rest:
+            raise UserError(f"'{key}' is a group; set one of its fields, such as {key}.{_fields(node[head])[0]}=...")
+        return {**node, head: _replace(node[head], rest, text, key)}
+    if head not in _fields(node):
+        raise UserError(f"no setting '{head}' in '{key}'{suggest(head, _fields(node))}")
+    value = getattr(node, head)
+    if rest:
+        if not dataclasses.is_dataclass(value) and not isinstance(value, Mapping):
+            raise UserError(f"'{head}' in '{key}' is a single value; it has no '{rest[0]}'")
+        return dataclasses.replace(node, **{head: _replace(value, rest, text, key)})
+    if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
+        raise UserError(f"'{key}' is a group; set one of its fields, such as {key}.{_fields(value)[0]}=...")
+    kind = typing.get_type_hints(type(node))[head]
+    return dataclasses.replace(node, **{head: parse(text, kind, key)})
+
+
+def _fields(node: Any) -> list[str]:
+    return list(node) if isinstance(node, Mapping) else [f.name for f in dataclasses.fields(node)]
+
+
+def parse(text: str, kind: Any, key: str) -> Any:
+    """A word from the command line as a value of a field's type: int, float, bool, str, Literal, or a tuple of them.
+
+    Raises:
+        UserError: says what was given and what is accepted.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        if text not in arguments:
+            raise UserError(f"{key}={text} is not accepted{suggest(text, [str(a) for a in arguments])}")
+        return text
+    if origin is tuple:
+        words = [word.strip() for word in text.strip("()").split(",") if word.strip()]
+        kinds = [arguments[0]] * len(words) if len(arguments) == 2 and arguments[1] is ... else list(arguments)
+        if len(words) != len(kinds):
+            raise UserError(f"{key}={text} needs {len(kinds)} values with commas between them")
+        return tuple(parse(word, one, key) for word, one in zip(words, kinds, strict=True))
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{key}={text} is not accepted; give true or false")
+        return text.lower() == "true"
+    if kind is str:
+        return text
+    try:
+        return kind(text)
+    except (TypeError, ValueError):
+        wanted = {int: "a whole number", float: "a number"}.get(kind, str(kind))
+        raise UserError(f"{key}={text} is not accepted; give {wanted}") from None
+
+
+def to_json(node: Any) -> Any:
+    """A config as plain JSON values; every dataclass carries its ``type`` as ``module:Class``."""
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        kind = f"{type(node).__module__}:{type(node).__qualname__}"
+        return {"type": kind, **{f.name: to_json(getattr(node, f.name)) for f in dataclasses.fields(node)}}
+    if isinstance(node, Mapping):
+        return {str(key): to_json(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [to_json(value) for value in node]
+    return node
+
+
+def from_json(node: Any) -> Any:
+    """Rebuild what `to_json` stored. Only classes inside ``embodied_ssl`` are imported: nothing found in a file is run.
+
+    Raises:
+        UserError: the class lies outside the package or is no longer there.
+    """
+    if isinstance(node, list):
+        return tuple(from_json(value) for value in node)
+    if not isinstance(node, Mapping):
+        return node
+    if "type" not in node:
+        return {key: from_json(value) for key, value in node.items()}
+    module, _, name = str(node["type"]).partition(":")
+    if not re.fullmatch(r"embodied_ssl(\.\w+)+", module):
+        raise UserError(f"this run was made with {node['type']}, which is not part of embodied_ssl; give its config file again")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+        return kind(**{key: from_json(value) for key, value in node.items() if key != "type"})
+    except (ImportError, AttributeError, TypeError) as error:
+        raise UserError(f"this run was made with {node['type']}, which this version cannot rebuild ({error})") from None
+
+
+def describe(node: Any, indent: str = "") -> list[str]:
+    """A config as indented lines for people."""
+    lines: list[str] = []
+    for name in _fields(node):
+        value = node[name] if isinstance(node, Mapping) else getattr(node, name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            lines += [f"{indent}{name}: {type(value).__name__}", *describe(value, indent + "  ")]
+        elif isinstance(value, Mapping):
+            lines += [f"{indent}{name}:", *describe(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name}: {value if value != '' else '-'}")
+    return lines
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Where two JSON configs differ, as ``key: old -> new``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in sorted(old.keys() | new.keys()):
+            found += differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+        return found
+    return [] if old == new else [f"{path}: {json.dumps(old)} -> {json.dumps(new)}"]

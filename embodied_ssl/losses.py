@@ -1,0 +1,72 @@
+"""Losses as plain functions: tensors in, one scalar out. Each states a known value, which is a test."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of finding each picture's other view among all other views of the batch.
+
+    Chen et al. 2020 (SimCLR), eq. 1, as the mean over all 2N anchors; the authors' program adds the means of both halves,
+    which is twice this.
+
+    Args:
+        first, second: [N, D]; row i of one is from the same picture as row i of the other. Normalised here.
+        temperature: divides the cosine.
+
+    Returns:
+        A scalar; log(2N - 1) when all look alike.
+    """
+    views = F.normalize(torch.cat([first, second]).float(), dim=1)
+    similarity = views @ views.T / temperature
+    similarity.fill_diagonal_(float("-inf"))  # a view is not its own negative
+    n = len(first)
+    partner = torch.arange(2 * n, device=views.device).roll(n)
+    return F.cross_entropy(similarity, partner)
+
+
+def pattern_contrast(moved: Tensor, seen: Tensor, pattern: Tensor, margin: float) -> Tensor:
+    """Pull the feature moved by the true motion's map to what is seen, push those moved by all other maps away.
+
+    Jayaraman & Grauman 2015, eq. 5, written out for every map: the sum over maps g of |moved_g - seen| where g is the
+    pair's pattern, and of max(margin - |moved_g - seen|, 0) where it is not; the mean over pairs.
+
+    Args:
+        moved: [B, G, D]; the first feature under each of the G maps.
+        seen: [B, D]; the second feature.
+        pattern: int64 [B]; the pair's pattern, or -1 for a pair of no pattern, which repels all maps.
+        margin: beyond this distance nothing is pushed.
+
+    Returns:
+        A scalar; 0 when the true map is exact and the others miss by the margin, (G - 1) * margin when all features collapse.
+    """
+    distance = torch.linalg.vector_norm(moved.float() - seen.float().unsqueeze(1), dim=2)
+    true = F.one_hot(pattern.clamp_min(0), moved.shape[1]).bool() & (pattern >= 0).unsqueeze(1)
+    return torch.where(true, distance, (margin - distance).clamp_min(0)).sum(1).mean()
+
+
+def tried_bin(logits: Tensor, bins: Tensor, success: Tensor, present: Tensor) -> Tensor:
+    """Binary cross-entropy of the one angle bin that was tried; the others get exactly zero gradient.
+
+    Pinto & Gupta 2016; Pinto et al. 2016 (The Curious Robot).
+
+    Args:
+        logits: [B, K].
+        bins: int64 [B], the tried bin.
+        success: float [B], 0 or 1.
+        present: bool [B]; rows of other interactions count nothing.
+
+    Returns:
+        A scalar, the mean over present rows; log 2 for zero logits; 0 when no row is present.
+    """
+    chosen = logits.float().gather(1, bins.unsqueeze(1)).squeeze(1)
+    each = F.binary_cross_entropy_with_logits(chosen, success.float(), reduction="none")
+    return mean_where(each, present)
+
+
+def mean_where(values: Tensor, present: Tensor) -> Tensor:
+    """Mean of values [B] over the rows where ``present`` [B] is true; 0, with zero gradient, when there are none."""
+    return (values * present).sum() / present.sum().clamp_min(1)

@@ -1,0 +1,52 @@
+"""Choosing the part of a picture to look at: in the worker, in whole pixels, from a keyed generator."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from embodied_ssl.datasets.source import Box, Picture, Pixels
+
+
+def random_resized_box(
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    area: tuple[float, float] = (0.08, 1.0),
+    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Box:
+    """A box of random area and aspect (Inception crop): up to ten tries, then the largest centred box of a legal aspect.
+
+    Args:
+        height, width: of the picture.
+        rng: keyed generator.
+        area: least and greatest share of the picture's area, drawn evenly.
+        aspect: least and greatest width / height, drawn evenly on a log scale.
+    """
+    for _ in range(10):
+        wanted = height * width * rng.uniform(*area)
+        ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
+        w, h = round(math.sqrt(wanted * ratio)), round(math.sqrt(wanted / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+    w, h = min(width, round(height * aspect[1])), min(height, round(width / aspect[0]))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def centre_box(height: int, width: int) -> Box:
+    """The largest centred square."""
+    side = min(height, width)
+    return (height - side) // 2, (width - side) // 2, side, side
+
+
+def random_crop(picture: Picture, size: int, rng: np.random.Generator, area: tuple[float, float]) -> Pixels:
+    """A random resized crop, mirrored half of the time: uint8 [size, size, 3]."""
+    height, width = picture.size
+    pixels = picture.take(random_resized_box(height, width, rng, area), (size, size))
+    return mirror(pixels) if rng.random() < 0.5 else pixels
+
+
+def mirror(pixels: Pixels) -> Pixels:
+    """Left and right exchanged, for uint8 [..., H, W, 3]."""
+    return np.ascontiguousarray(pixels[..., ::-1, :])
