@@ -101,8 +101,9 @@ def load(given: str) -> list[Run]:
     else:
         raise UserError(f"no config '{given}'{suggest(given, names())}; or give the path of a .py file")
     run = getattr(module, "run", None)
-    stages = list(run) if isinstance(run, list | tuple) else [run]
-    if not stages or not all(isinstance(stage, Run) for stage in stages):
+    given_stages = list(run) if isinstance(run, list | tuple) else [run]
+    stages = [stage for stage in given_stages if isinstance(stage, Run)]
+    if not stages or len(stages) < len(given_stages):
         raise UserError(f"config '{given}' must define `run`, an embodied_ssl.config.Run or a list of them")
     return stages
 

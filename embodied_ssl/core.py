@@ -89,7 +89,8 @@ class Epoch:
     Attributes:
         number: counts from 0, per task in a multi-task run.
         source: the training source.
-        embed: gives the frozen backbone's vectors float32 [N, D] of every sample, in the order of the source.
+        embed: gives the backbone's vectors float32 [N, D] of every sample, in the order of the source; it looks at the
+            field ``picture`` of the rendered view, in eval mode.
     """
 
     number: int
@@ -179,12 +180,12 @@ class Learner(nn.Module):
         self.backbone = backbone
         self.method = method
 
-    def forward(self, batch: Batch, phase: str = "main") -> Step:
+    def forward(self, batch: Batch, phase: str = "main", only_embed: bool = False) -> Step | dict[str, Tensor]:
+        """A rendered batch to a `Step`, or to the embeddings alone. One entry, so that wrapping and compiling see every call."""
+        if only_embed:
+            return self.method.embed(self.backbone, batch)
         step: Step = self.method(self.backbone, batch, phase)
         return step
-
-    def embed(self, batch: Batch) -> dict[str, Tensor]:
-        return self.method.embed(self.backbone, batch)
 
 
 def check_fields(method: Method, source: Source, name: str) -> None:

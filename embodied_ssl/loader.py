@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -43,7 +43,7 @@ class Stream:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.batch_size % self.view.copies:
             raise UserError(
-                f"batch size {self.batch_size} must be a positive multiple of {self.view.copies}, the examples that one sample gives"
+                f"batch size {self.batch_size} must be a positive multiple of {self.view.copies}, the examples one sample gives"
             )
 
     @property
@@ -193,14 +193,13 @@ class Feed:
     def in_order(self, stream: str, indices: Sequence[int], key: str) -> Iterator[Fed]:
         """Given samples once each, in the given order, with draws keyed by ``key`` and the sample: for evaluation, clustering.
 
-        Fields carry no stream's name here. The draws do not depend on the run's seed, so runs of different seeds are
-        judged on the same questions.
+        The draws do not depend on the run's seed, so runs of different seeds are judged on the same questions.
         """
-        one = replace(self.streams[stream], name="")
+        one = self.streams[stream]
         share = max(1, one.samples // (self.accumulate * self.world))
-        draws = [Draw("", 0, i, (i, *_others(i, len(one.source)))) for i in indices]
+        draws = [Draw(stream, 0, i, (i, *_others(i, len(one.source)))) for i in indices]
         chunks = [draws[i : i + share] for i in range(0, len(draws), share)]
-        for fed in self._loader(chunks, {"": one}, torch_seed("in order", key)):
+        for fed in self._loader(chunks, {stream: one}, torch_seed("in order", key)):
             yield _readable(fed)
 
     def _plan_draws(self, start: int, stop: int, plans: Mapping[str, Plan | None]) -> Iterator[list[Draw]]:
@@ -217,7 +216,7 @@ class Feed:
     def _loader(self, draws: Iterable[list[Draw]], streams: Mapping[str, Stream], seed: int) -> DataLoader[Fed]:
         return DataLoader(
             _Examples(streams, seed),  # type: ignore[arg-type]
-            batch_sampler=draws,  # type: ignore[arg-type]
+            batch_sampler=draws,
             num_workers=self.workers,
             collate_fn=_Collate(streams),
             worker_init_fn=_start_worker,

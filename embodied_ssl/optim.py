@@ -128,9 +128,14 @@ class Schedule:
 
 
 def group_of(parameter: str) -> str:
-    """The group a learner's parameter belongs to: ``backbone``, or the method's part it lies in (``method.head.weight``: ``head``)."""
-    root, part = parameter.split(".")[:2]
-    return "backbone" if root == "backbone" else part
+    """The group of a learner's parameter: ``backbone``, or the method's part it lies in.
+
+    ``method.head.weight`` is of group ``head``; in a multi-task method ``method.tasks.rotation.head.weight`` is of ``rotation.head``.
+    """
+    root, part, *rest = parameter.split(".")
+    if root == "backbone":
+        return "backbone"
+    return ".".join(rest[:2]) if part == "tasks" else part
 
 
 def parameter_groups(learner: nn.Module, config: OptimizerConfig) -> Groups:

@@ -45,7 +45,7 @@ class ColourChange:
     sigma: tuple[float, float] = (0.1, 2.0)
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Factors for one picture, float32 [6]: brightness, contrast, saturation, hue (radians), grey (0 / 1), sigma (0: no blur)."""
+        """Factors for one picture, float32 [6]: brightness, contrast, saturation, hue (radians), grey (0 / 1), blur sigma."""
         b, c, s = (rng.uniform(max(0.0, 1 - x), 1 + x) for x in (self.brightness, self.contrast, self.saturation))
         h = rng.uniform(-self.hue, self.hue) * 2 * math.pi
         if rng.random() >= self.change:
@@ -71,7 +71,8 @@ def colour_matrix(factors: Tensor) -> Tensor:
     turn[:, 1, 1], turn[:, 1, 2], turn[:, 2, 1], turn[:, 2, 2] = cos, -sin, sin, cos
     matrix = torch.linalg.inv(to_yiq) @ turn @ to_yiq @ matrix
     grey = factors[:, 4].view(-1, 1, 1)
-    return grey * (luma @ matrix) + (1 - grey) * matrix
+    mixed: Tensor = grey * (luma @ matrix) + (1 - grey) * matrix
+    return mixed
 
 
 def change_colours(pictures: Tensor, factors: Tensor) -> Tensor:

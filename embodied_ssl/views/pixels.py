@@ -42,7 +42,7 @@ def fold(pictures: Tensor) -> Tensor:
 
 def unfold(vectors: Tensor, n: int) -> Tensor:
     """[B * n, D] back to [B, n, D]."""
-    return vectors.unflatten(0, (-1, n))
+    return vectors.view(-1, n, *vectors.shape[1:])
 
 
 def _statistics(like: Tensor) -> tuple[Tensor, Tensor]:

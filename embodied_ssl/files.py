@@ -1,0 +1,67 @@
+"""Files are written whole or not at all: under a temporary name in the same folder, synced, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from embodied_ssl.errors import UserError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears under ``path`` only when complete; on any failure the old file stays and nothing is left.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno == errno.ENOSPC:
+            raise UserError(
+                f"the disk is full; '{path}' was not written, what was there before is kept; free some space"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise UserError(f"'{path}' cannot be written ({error.strerror}); choose another folder") from error
+        raise
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, two spaces deep, atomically."""
+    with atomic(path) as file:
+        file.write((json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_lines(path: Path, values: list[Any]) -> None:
+    """Write one JSON value a line, atomically."""
+    with atomic(path) as file:
+        file.write("".join(json.dumps(value) + "\n" for value in values).encode())
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Read one JSON value a line; a last line cut short by a crash is left out. An absent file has none."""
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text().splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found

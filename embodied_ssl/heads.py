@@ -1,0 +1,16 @@
+"""Heads that two or more methods share."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def mlp(*widths: int, norm: bool = True) -> nn.Sequential:
+    """Linear layers with BatchNorm (or not) and ReLU between them: [B, widths[0]] to [B, widths[-1]]; the last is plain."""
+    layers: list[nn.Module] = []
+    for number, (inner, outer) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        last = number == len(widths) - 2
+        layers.append(nn.Linear(inner, outer, bias=last or not norm))
+        if not last:
+            layers += [nn.BatchNorm1d(outer), nn.ReLU(inplace=True)] if norm else [nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)

@@ -1,0 +1,1 @@
+"""Pretext tasks, one idea a file: the config, the view and the method of each stand together."""

@@ -1,0 +1,1 @@
+"""Tasks that tell views of one thing from views of others."""

@@ -1,0 +1,1 @@
+"""Tasks on the order and pace of frames."""

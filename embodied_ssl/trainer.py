@@ -1,0 +1,483 @@
+"""The trainer: one loop for every method.
+
+Read `Trainer.run_stage` first; it is the loop. A run is a pure function of its config: every random draw is keyed by the
+seed and the step, so worker count and interruptions change nothing, and a resumed run ends with the same bits (on the
+CPU; on a GPU with ``deterministic``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from embodied_ssl import checkpoint as checkpoints
+from embodied_ssl import distributed, held_out
+from embodied_ssl.config import Run, differences, to_json
+from embodied_ssl.core import Batch, Epoch, Learner, Method, Plan, Step, check_fields
+from embodied_ssl.datasets.source import DataSpec, Source
+from embodied_ssl.distributed import Ranks
+from embodied_ssl.errors import UserError
+from embodied_ssl.files import write_json
+from embodied_ssl.gradients import backward, only
+from embodied_ssl.keys import generator, torch_seed
+from embodied_ssl.loader import Feed, Stream
+from embodied_ssl.optim import parameter_groups
+from embodied_ssl.progress import Progress, Silent
+from embodied_ssl.runlog import RunLog
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run needs beside its config and may change between a start and a resume.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``auto``.
+        workers: processes that read data; -1 for 2, or as many as there are cores if fewer.
+        resume: continue the run in the folder.
+        stop_after: end after this many steps in all; the schedule stays as configured. 0 for never.
+        init: a run folder or file whose backbone weights to start from; "" for none.
+        deterministic: only kernels that give the same bits each time.
+        extend: allow a resumed run more steps than it was started with; every other change is refused.
+    """
+
+    device: str = "auto"
+    workers: int = -1
+    resume: bool = False
+    stop_after: int = 0
+    init: str = ""
+    deterministic: bool = False
+    extend: bool = False
+
+
+@dataclass
+class State:
+    """Where a run stands: steps done in a stage. Everything else that changes is in the learner and the optimiser."""
+
+    stage: int = 0
+    step: int = 0
+    checkpoint: dict[str, Any] = field(default_factory=dict)
+
+
+class Stopped(Exception):
+    """The run ended early because it was asked to, after saving.
+
+    Args:
+        by_signal: Ctrl-C or a termination signal, rather than ``stop_after``.
+    """
+
+    def __init__(self, stage: int, step: int, by_signal: bool) -> None:
+        super().__init__(stage, step)
+        self.stage = stage
+        self.step = step
+        self.by_signal = by_signal
+
+
+def pretrain(stages: Sequence[Run], out: Path, options: Options = Options(), progress: Progress | None = None) -> Path:
+    """Train all stages into a run folder; each stage starts from the last one's weights.
+
+    Returns:
+        The run folder, with ``backbone/`` exported.
+
+    Raises:
+        UserError: anything the user can mend; config and data fields are checked before any data is decoded.
+        Stopped: ended early, with a checkpoint written.
+    """
+    torch.use_deterministic_algorithms(options.deterministic)
+    with distributed.ranks(options.device) as here, _stop_signals() as asked_to_stop:
+        config = to_json(list(stages))
+        state = _start(out, config, options, here)
+        weights: Mapping[str, Tensor] = {}
+        for number in range(state.stage, len(stages)):
+            trainer = Trainer(stages[number], number, out, config, options, here, progress or Silent(), asked_to_stop)
+            trainer.load(state if number == state.stage else State(number), weights)
+            trainer.run_stage()
+            weights = {name: tensor.detach().clone() for name, tensor in trainer.learner.state_dict().items()}
+    return out
+
+
+class Trainer:
+    """One stage of a run, built and ready: learner, optimiser, feeds.
+
+    Raises:
+        UserError: the backbone or the data does not offer what the method needs.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        stage: int,
+        out: Path,
+        config: Any,
+        options: Options,
+        here: Ranks,
+        progress: Progress,
+        asked_to_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.run, self.stage, self.out, self.config, self.here = run, stage, out, config, here
+        self.options, self.progress, self.asked_to_stop = options, progress, asked_to_stop
+        self.step = 0
+        torch.manual_seed(torch_seed(run.seed, "weights", stage))
+        backbone = run.backbone.build()
+        if options.init and stage == 0:
+            self._say_left_out(checkpoints.load_weights(backbone, Path(options.init)))
+        method = run.method.build(backbone)
+        self.learner = Learner(backbone, method)
+        tasks: Mapping[str, Method] = method.children_by_name or {"": method}
+        for name, task in tasks.items():
+            task.asks.check(backbone, name or type(task).__name__)
+        self.sources = open_sources(run.data, tasks)
+        self.bf16 = _use_bf16(run.precision, here.device)
+
+    def load(self, state: State, weights: Mapping[str, Tensor]) -> None:
+        """Bring the stage to where it stands: fitted anew, started from the last stage's weights, or as checkpointed."""
+        run, here, learner = self.run, self.here, self.learner
+        stored = state.checkpoint.get("learner", {})
+        if stored:
+            checkpoints.adopt_buffers(learner, stored)
+        else:
+            self._fit()
+            _carry_over(learner, weights)
+        learner.to(device=here.device).to(memory_format=torch.channels_last)
+        self.optimizer = self._prepare_learner()
+        if stored:
+            distributed.load_full_state(learner, self.optimizer, stored, state.checkpoint["optimizer"])
+            learner.method.after_load()
+        self.step = state.step
+        self.log = RunLog(self.out, self.stage, self.step, silent=not here.is_main)
+        self.feed = self._feed({name: train for name, (train, _) in self.sources.items()}, run.accumulate)
+        self.questions = self._feed({name: out for name, (_, out) in self.sources.items() if len(out)}, 1, alone=True)
+
+    # --- the loop -----------------------------------------------------------------------------------------------------
+
+    def run_stage(self) -> None:
+        """Train to the last step, logging, asking held-out questions and writing checkpoints on the way.
+
+        Raises:
+            Stopped: asked to end early; a checkpoint is written and the backbone exported first.
+        """
+        try:
+            while self.step < self.run.steps:
+                stop = self._next_boundary()
+                plans = self._before_epochs()
+                for batches in self._steps(self.step, stop, plans):
+                    step = self.update(batches)
+                    self.step += 1
+                    self._report(step)
+                    if self._should_stop():
+                        self._finish()
+                        raise Stopped(self.stage, self.step, self.asked_to_stop())
+            self._finish()
+        finally:
+            self.log.close()
+
+    def update(self, batches: Sequence[Batch]) -> Step:
+        """One optimiser step from its micro-batches: every phase in turn, then the method's own update."""
+        progress = self.step / self.run.steps
+        self._set_rates(progress)
+        merged = Step(torch.zeros((), device=self.here.device))
+        for phase in self.learner.method.phases:
+            with only(self.learner, phase):
+                step = backward(self.learner, batches, phase, partial(self._forward, phase), self.here)
+                distributed.average_gradients(self.learner, self.here, self.run.shard)
+                if self.run.clip:
+                    torch.nn.utils.clip_grad_norm_(self.learner.parameters(), self.run.clip)
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
+            merged = Step(merged.loss + step.loss, merged.metrics | step.metrics, merged.carry | step.carry)
+        distributed.average_batch_norms(self.learner, self.here)
+        with torch.no_grad():
+            self.learner.method.after_step(self.learner.backbone, merged.carry, (self.step + 1) / self.run.steps)
+        return merged
+
+    def _steps(self, start: int, stop: int, plans: Mapping[str, Plan | None]) -> Iterator[list[Batch]]:
+        """Rendered micro-batches of each step. Rendering has no randomness, so it is outside the keyed forward pass."""
+        batches: list[Batch] = []
+        for fed in self.feed.batches(start, stop, plans):
+            self.log.add_bad(fed.bad)
+            batches.append(self._render(fed.batch))
+            if len(batches) == self.run.accumulate:
+                yield batches
+                batches = []
+
+    @contextmanager
+    def _forward(self, phase: str, micro: int) -> Iterator[None]:
+        """Keyed random numbers (dropout and the like) and autocast, for one forward pass."""
+        torch.manual_seed(torch_seed(self.run.seed, "step", self.stage, self.step, micro, self.here.rank, phase))
+        with self._autocast():
+            yield
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        with torch.autocast(self.here.device.type, torch.bfloat16, enabled=self.bf16):
+            yield
+
+    def _set_rates(self, progress: float) -> None:
+        factor = self.run.schedule.factor((self.step + 1) / (self.run.steps + 1))  # never exactly 0, at either end
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.run.optimizer.rate * factor * self.learner.method.rate(group["name"], progress)
+
+    # --- between steps ------------------------------------------------------------------------------------------------
+
+    def _tasks(self) -> Mapping[str, Method]:
+        return self.learner.method.children_by_name or {"": self.learner.method}
+
+    def _clusterers(self) -> dict[str, Method]:
+        """Tasks that want to look at their data before each epoch."""
+        return {name: task for name, task in self._tasks().items() if type(task).before_epoch is not Method.before_epoch}
+
+    def _next_boundary(self) -> int:
+        """The step at which some clustering task's epoch ends; the end of the run when there is none."""
+        ends = [self.run.steps]
+        for name in self._clusterers():
+            length = self.feed.streams[name].steps_per_epoch
+            ends.append((self.step // length + 1) * length)
+        return min(ends)
+
+    def _before_epochs(self) -> dict[str, Plan | None]:
+        """Let clustering tasks look, each at the start of its own epoch. A run resumed inside an epoch has its result already."""
+        plans: dict[str, Plan | None] = {}
+        for name, task in self._clusterers().items():
+            stream = self.feed.streams[name]
+            number, inside = divmod(self.step, stream.steps_per_epoch)
+            if inside:
+                plans[name] = self._stored_plan(name)
+                continue
+            epoch = Epoch(number, stream.source, partial(held_out.embed_all, self.learner, self.feed, name, self.here.device))
+            torch.manual_seed(torch_seed(self.run.seed, "epoch", name, number))
+            plan = plans[name] = task.before_epoch(self.learner.backbone, epoch)
+            if plan is not None:
+                self._restart(name, plan.restart)
+            self._store_plan(name, plan)
+        return plans
+
+    def _store_plan(self, name: str, plan: Plan | None) -> None:
+        indices = torch.empty(0, dtype=torch.int64) if plan is None or plan.indices is None else torch.from_numpy(plan.indices)
+        self._tasks()[name].register_buffer("epoch_plan", indices.to(self.here.device))
+
+    def _stored_plan(self, name: str) -> Plan | None:
+        indices = self._tasks()[name].get_buffer("epoch_plan").cpu().numpy()
+        return Plan(indices) if len(indices) else None
+
+    def _restart(self, name: str, parameters: Sequence[str]) -> None:
+        prefix = f"method.tasks.{name}." if name else "method."
+        wanted = {prefix + parameter for parameter in parameters}
+        for full, parameter in self.learner.named_parameters():
+            if full in wanted:
+                self.optimizer.state.pop(parameter, None)
+
+    def _report(self, step: Step) -> None:
+        """Log, ask and save when their turn has come, and always at the last step."""
+        run, last = self.run, self.step == self.run.steps
+        if last or (run.log_every and self.step % run.log_every == 0):
+            self._log_step(step)
+        if len(self.questions.streams) and (last or (run.held_out_every and self.step % run.held_out_every == 0)):
+            figures = held_out.ask(self.learner, self.questions, run.held_out_examples, self.here.device, self._autocast)
+            self.log.add(self.stage, self.step, {f"held_out/{name}": value for name, value in figures.items()} | self._knn())
+        if run.checkpoint_every and self.step % run.checkpoint_every == 0 and not last:
+            self.save()
+
+    def _log_step(self, step: Step) -> None:
+        values = {"loss": step.loss, **step.metrics}
+        stacked = torch.stack([value.float() for value in values.values()])
+        self.here.average([stacked])
+        figures = dict(zip(values, stacked.tolist(), strict=True))
+        if not torch.isfinite(stacked[0]):
+            raise UserError(
+                f"the loss is {figures['loss']} at step {self.step}; lower it with --set optimizer.rate=, or clip with --set "
+                "clip=1; checkpoints written before are kept"
+            )
+        now = time.perf_counter()
+        before = getattr(self, "_logged", None)
+        if before is not None:
+            examples = sum(stream.batch_size for stream in self.feed.streams.values())
+            figures["examples_per_second"] = examples * (self.step - before[1]) / max(1e-9, now - before[0])
+        self._logged = (now, self.step)
+        self.log.add(self.stage, self.step, figures)
+        rate = f" {figures['examples_per_second']:.0f} examples/s" if before is not None else ""
+        self.progress.update(self.step, self.run.steps, f"loss {figures['loss']:.4f}{rate}")
+
+    def _knn(self) -> dict[str, float]:
+        if not self.run.knn:
+            return {}
+        from embodied_ssl.evaluation.online import online_knn
+
+        return {"held_out/knn": online_knn(self.learner.backbone, self.run.knn, self.here.device)}
+
+    def _should_stop(self) -> bool:
+        by_steps = bool(self.options.stop_after) and self.step >= self.options.stop_after
+        return self.here.any(by_steps or self.asked_to_stop()) and self.step < self.run.steps
+
+    # --- what is kept -------------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write the checkpoint and the list of unreadable items."""
+        learner, optimizer = distributed.full_state(self.learner, self.optimizer)
+        for items in self.here.gather_objects([(row["name"], row["reason"]) for row in self.log.bad.values()]):
+            self.log.add_bad(item for item in items if item[0] not in self.log.bad)
+        if self.here.is_main:
+            path = self.out / "checkpoints" / "last.pt"
+            checkpoints.save_checkpoint(path, self.stage, self.step, self.config, learner, optimizer)
+            self.log.write_bad()
+
+    def _finish(self) -> None:
+        self.save()
+        learner, _ = distributed.full_state(self.learner, self.optimizer)
+        if self.here.is_main:
+            prefix = "backbone.net."
+            net = {name.removeprefix(prefix): tensor for name, tensor in learner.items() if name.startswith(prefix)}
+            checkpoints.export_backbone(self.out / "backbone", net, self._card())
+
+    def _card(self) -> checkpoints.Card:
+        size = next((int(task.view.size) for task in self._tasks().values() if hasattr(task.view, "size")), 0)
+        origin = {
+            "method": type(self.run.method).__name__,
+            "data": {name or "data": train.name for name, (train, _) in self.sources.items()},
+            "samples": {name or "data": len(train) for name, (train, _) in self.sources.items()},
+            "stage": self.stage,
+            "steps": self.step,
+            "examples_seen": self.step * sum(stream.batch_size for stream in self.feed.streams.values()),
+            "seed": self.run.seed,
+        }
+        return checkpoints.Card(self.run.backbone.to_json(), checkpoints.preprocessing(size), origin)
+
+    # --- building -----------------------------------------------------------------------------------------------------
+
+    def _fit(self) -> None:
+        for name, task in self._tasks().items():
+            task.fit(self.sources[name][0], generator(self.run.seed, "fit", name))
+            found = task.describe()
+            if found and self.here.is_main:
+                self.progress.say(f"{name or type(task).__name__} found: {found}")
+                write_json(self.out / f"found{'_' + name if name else ''}.json", found)
+
+    def _prepare_learner(self) -> torch.optim.Optimizer:
+        self.learner = distributed.prepare(self.learner, self.here, self.run.sync_batch_norm, self.run.shard)
+        self.learner.train()
+        if self.run.compile:
+            self.learner.compile()  # type: ignore[no-untyped-call]
+        return self.run.optimizer.build(parameter_groups(self.learner, self.run.optimizer))
+
+    def _feed(self, sources: Mapping[str, Source], accumulate: int, alone: bool = False) -> Feed:
+        sizes: Mapping[str, int] = getattr(self.learner.method, "batch_sizes", {})
+        streams = {
+            name: Stream(name, source, self._tasks()[name].view, sizes.get(name, self.run.batch_size))
+            for name, source in sources.items()
+        }
+        workers = min(2, os.cpu_count() or 1) if self.options.workers < 0 else self.options.workers
+        rank, world = (0, 1) if alone else (self.here.rank, self.here.world)
+        return Feed(streams, self.run.seed, workers, accumulate, rank, world)
+
+    def _render(self, batch: Batch) -> Batch:
+        rendered: Batch = {}
+        for name, task in self._tasks().items():
+            one = held_out.render(task, held_out.without_prefix(batch, name), self.here.device)
+            rendered |= {f"{name}/{key}" if name else key: value for key, value in one.items()}
+        return rendered
+
+    def _say_left_out(self, names: Sequence[str]) -> None:
+        if names and self.here.is_main:
+            self.progress.say(
+                f"left out of {self.options.init}: {len(names)} weights this backbone has no place for ({names[0]}, ...)"
+            )
+
+
+def open_sources(data: DataSpec | Mapping[str, DataSpec], tasks: Mapping[str, Method]) -> dict[str, tuple[Source, Source]]:
+    """For each task its training source and its held-out source (empty when there is a single recording).
+
+    Raises:
+        UserError: a task without data, data without a task, or fields that are missing.
+    """
+    specs: Mapping[str, DataSpec] = data if isinstance(data, Mapping) else {"": data}
+    if specs.keys() != tasks.keys():
+        raise UserError(
+            f"tasks are {', '.join(tasks) or 'one'}, data is for {', '.join(specs) or 'one'}; give each task its data"
+        )
+    opened: dict[str, tuple[Source, Source]] = {}
+    for name, spec in specs.items():
+        train = spec.open("train")
+        check_fields(tasks[name], train, name or type(tasks[name]).__name__)
+        opened[name] = (train, spec.open("held_out"))
+    return opened
+
+
+def _start(out: Path, config: Any, options: Options, here: Ranks) -> State:
+    """The state to begin from: fresh in a new folder, or the checkpoint's when resuming."""
+    last = out / "checkpoints" / "last.pt"
+    if not options.resume:
+        if last.exists() or (out / "log.jsonl").exists():
+            raise UserError(f"'{out}' already holds a run; continue it with --resume, or choose another --out")
+        if here.is_main:
+            write_json(out / "config.json", config)
+        return State()
+    if not out.exists():
+        raise UserError(f"'{out}' holds no run to resume; leave --resume out to start one")
+    if not last.exists():  # killed before the first checkpoint: nothing is lost by starting again
+        if here.is_main:
+            write_json(out / "config.json", config)
+        return State()
+    stored = checkpoints.load_checkpoint(last)
+    _check_same_config(stored["config"], config, options.extend)
+    if here.is_main:
+        write_json(out / "config.json", config)
+    return State(stored["stage"], stored["step"], stored)
+
+
+def _check_same_config(stored: str, config: Any, extend: bool) -> None:
+    old = json.loads(stored)
+    changed: list[str] = []
+    for number, (before, now) in enumerate(zip(old, config, strict=False)):
+        changed += differences(before, now, f"stage {number}" if len(config) > 1 else "")
+    if len(old) != len(config):
+        changed.append(f"stages: {len(old)} -> {len(config)}")
+    if extend:
+        changed = [line for line in changed if not line.split(":")[0].endswith("steps")]
+    if changed:
+        shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
+        raise UserError(f"the run was started with another config ({shown}); resume with the same one, or choose another --out")
+
+
+def _carry_over(learner: Learner, weights: Mapping[str, Tensor]) -> None:
+    """Start from the last stage's weights: the backbone's, and the method's where name and shape agree."""
+    own = learner.state_dict()
+    learner.load_state_dict({n: weights[n] if n in weights and weights[n].shape == t.shape else t for n, t in own.items()})
+
+
+def _use_bf16(precision: str, device: torch.device) -> bool:
+    if precision == "auto":
+        return torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return precision == "bf16"
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and termination ask for a stop after the current step; a second Ctrl-C interrupts at once."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    try:
+        old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: whoever is there handles signals
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
