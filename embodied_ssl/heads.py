@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 from torch import nn
 
 
 def mlp(*widths: int, norm: bool = True) -> nn.Sequential:
     """Linear layers with BatchNorm (or not) and ReLU between them: [B, widths[0]] to [B, widths[-1]]; the last is plain."""
     layers: list[nn.Module] = []
-    for number, (inner, outer) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for number, (inner, outer) in enumerate(itertools.pairwise(widths)):
         last = number == len(widths) - 2
         layers.append(nn.Linear(inner, outer, bias=last or not norm))
         if not last:

@@ -130,7 +130,7 @@ class Schedule:
 def group_of(parameter: str) -> str:
     """The group of a learner's parameter: ``backbone``, or the method's part it lies in.
 
-    ``method.head.weight`` is of group ``head``; in a multi-task method ``method.tasks.rotation.head.weight`` is of ``rotation.head``.
+    ``method.head.weight`` is of group ``head``; of several tasks, ``method.tasks.rotation.head.weight`` is of ``rotation.head``.
     """
     root, part, *rest = parameter.split(".")
     if root == "backbone":

@@ -59,7 +59,7 @@ class RunLog:
         if self._writer is None:  # made late: the import is slow, and its thread must not exist when workers are forked
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.tensorboard))  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(self.tensorboard))
         for name, value in values.items():
             if isinstance(value, int | float):
                 self._writer.add_scalar(name, value, step)

@@ -366,7 +366,7 @@ class Trainer:
         self.learner = distributed.prepare(self.learner, self.here, self.run.sync_batch_norm, self.run.shard)
         self.learner.train()
         if self.run.compile:
-            self.learner.compile()  # type: ignore[no-untyped-call]
+            self.learner.compile()
         return self.run.optimizer.build(parameter_groups(self.learner, self.run.optimizer))
 
     def _feed(self, sources: Mapping[str, Source], accumulate: int, alone: bool = False) -> Feed:

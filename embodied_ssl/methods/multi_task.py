@@ -188,14 +188,15 @@ class Norms(nn.Module):
 
 
 class _Borrowed(nn.Module):
-    """A backbone called with other buffers in place of its own; nothing is registered, so nothing is saved twice."""
+    """A backbone called with other buffers in place of its own."""
 
     def __init__(self, backbone: nn.Module, buffers: Callable[[], dict[str, Tensor]]) -> None:
         super().__init__()
-        self._call = lambda pictures: functional_call(backbone, buffers(), (pictures,))
+        self._backbone = [backbone]  # in a list, so that it is not registered
+        self._buffers = buffers
 
     def forward(self, pictures: Tensor) -> Features:
-        features: Features = self._call(pictures)
+        features: Features = functional_call(self._backbone[0], self._buffers(), (pictures,))
         return features
 
 
