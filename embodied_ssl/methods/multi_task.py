@@ -193,10 +193,10 @@ class _Borrowed(nn.Module):
     def __init__(self, backbone: nn.Module, buffers: Callable[[], dict[str, Tensor]]) -> None:
         super().__init__()
         self._backbone = [backbone]  # in a list, so that it is not registered
-        self._buffers = buffers
+        self._statistics = buffers
 
     def forward(self, pictures: Tensor) -> Features:
-        features: Features = functional_call(self._backbone[0], self._buffers(), (pictures,))
+        features: Features = functional_call(self._backbone[0], self._statistics(), (pictures,))
         return features
 
 
