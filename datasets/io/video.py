@@ -64,7 +64,7 @@ class Reader:
         """Begin a new run of frames at the keyframe at or before a time; at the beginning for None."""
         if time is not None:
             self.container.seek(time, stream=self.stream, backward=True)
-        self.sweep = Sweep(self.container, self.stream)
+        self.sweep = Sweep(self.container, self.stream, self.index.by_order)
         self.frames = iter(self.sweep)
         self.last: int | None = None
 
@@ -163,9 +163,11 @@ class DecordBackend:
             import decord
         except ImportError:
             raise UserError("decoder 'decord' is not installed; pip install decord, or set --set data.decoder=pyav") from None
-        if index.open_gop or index.errors or "mpegts" in index.container:
-            why = "open groups of pictures" if index.open_gop else "damage" if index.errors else "MPEG-TS"
+        if index.open_gop or index.errors or index.by_order or "mpegts" in index.container:
+            whys = {"open groups of pictures": index.open_gop, "damage": index.errors, "no times": index.by_order, "MPEG-TS": True}
+            why = next(name for name, holds in whys.items() if holds)
             raise BadItem(path, f"decord returns neighbouring frames on files with {why}; decode it with pyav")
+        decord.logging.set_level(decord.logging.FATAL)
         try:
             reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
             times = reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(np.float64)

@@ -40,6 +40,7 @@ class VideoIndex:
         motion: mean absolute difference to the frame before at 160x90, in grey levels, float32 [n]; the first is 0.
         open_gop: some frames are shown before the keyframe they are stored behind.
         errors: packets that could not be decoded.
+        by_order: the file keeps no usable times: ``pts`` only counts the frames, and reading starts at the beginning.
         container: FFmpeg's name of the file format.
         fingerprint: which file this was: path, size and time of change.
     """
@@ -52,6 +53,7 @@ class VideoIndex:
     motion: NDArray[np.float32]
     open_gop: bool
     errors: int
+    by_order: bool
     container: str
     fingerprint: tuple[str, int, int]
 
@@ -103,34 +105,43 @@ def scan(path: Path | str) -> VideoIndex:
         BadItem: nothing in it can be shown, with the reason.
     """
     mark = fingerprint(path)
+    index, unplaced = _pass_over(path, mark, by_order=False)
+    if unplaced:
+        index, _ = _pass_over(path, mark, by_order=True)
+    if not len(index):
+        raise BadItem(str(path), f"no frame can be decoded ({index.errors} broken packets)")
+    return index
+
+
+def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool) -> tuple[VideoIndex, int]:
+    """The index as found in one pass, and how many frames had no usable time."""
     container, stream = open_video(path)
     meter, shrink = MotionMeter(), VideoReformatter()
     pts: list[int] = []
     rotation, size = 0, (0, 0)
     with container:
-        if stream.time_base is None:
-            raise BadItem(str(path), "its frames carry no times")
-        time_base, kind = stream.time_base, container.format.name
-        sweep = Sweep(container, stream)
+        time_base = 1 / Fraction(stream.average_rate or 30) if by_order else Fraction(stream.time_base or 1)
+        kind = container.format.name
+        sweep = Sweep(container, stream, by_order)
         for time, frame in sweep:
             if not pts:
                 rotation, size = _upright(frame)
             pts.append(time)
             meter.add(_grey(frame, shrink))
-    if not pts:
-        raise BadItem(str(path), f"no frame can be decoded ({sweep.errors} broken packets)")
-    return VideoIndex(
+    index = VideoIndex(
         pts=np.array(pts, np.int64),
-        time_base=Fraction(time_base),
-        keyframes=np.unique(np.array(sweep.keyframes, np.int64)),
+        time_base=time_base,
+        keyframes=np.unique(np.array([] if by_order else sweep.keyframes, np.int64)),
         rotation=rotation,
         size=size,
         motion=np.array(meter.scores, np.float32),
         open_gop=sweep.open_gop,
         errors=sweep.errors,
+        by_order=by_order,
         container=kind,
         fingerprint=mark,
     )
+    return index, sweep.unplaced
 
 
 def _upright(frame: VideoFrame) -> tuple[int, tuple[int, int]]:
@@ -193,7 +204,7 @@ def _recall(mark: tuple[str, int, int]) -> VideoIndex | str | None:
 
 def _to_arrays(index: VideoIndex) -> array_cache.Arrays:
     base = index.time_base
-    numbers = [base.numerator, base.denominator, index.rotation, *index.size, int(index.open_gop), index.errors]
+    numbers = [base.numerator, base.denominator, index.rotation, *index.size, int(index.open_gop), index.errors, int(index.by_order)]
     return {
         "pts": index.pts,
         "keyframes": index.keyframes,
@@ -204,7 +215,7 @@ def _to_arrays(index: VideoIndex) -> array_cache.Arrays:
 
 
 def _from_arrays(arrays: array_cache.Arrays, mark: tuple[str, int, int]) -> VideoIndex:
-    above, below, rotation, height, width, open_gop, errors = (int(number) for number in arrays["numbers"])
+    above, below, rotation, height, width, open_gop, errors, by_order = (int(number) for number in arrays["numbers"])
     if len(arrays["pts"]) == 0 or len(arrays["pts"]) != len(arrays["motion"]):
         raise ValueError("entry is not whole")
     return VideoIndex(
@@ -216,6 +227,7 @@ def _from_arrays(arrays: array_cache.Arrays, mark: tuple[str, int, int]) -> Vide
         motion=arrays["motion"].astype(np.float32),
         open_gop=bool(open_gop),
         errors=errors,
+        by_order=bool(by_order),
         container=str(arrays["container"]),
         fingerprint=mark,
     )

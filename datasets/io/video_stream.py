@@ -19,6 +19,9 @@ from av.video.stream import VideoStream
 
 from embodied_ssl.errors import BadItem
 
+# FFmpeg prints a line for every scratch it conceals, thousands for one bad file; what matters becomes a `BadItem`'s reason.
+av.logging.set_level(av.logging.FATAL)
+
 # Formats under which FFmpeg opens a still picture or a text as if it were a video.
 NOT_VIDEO = ("image2", "tty", "webp")
 
@@ -81,28 +84,51 @@ class Sweep:
         keyframes: times of the keyframes passed whose packets decoded.
         errors: packets that were corrupt or failed.
         open_gop: whether a frame is shown before the keyframe it is stored behind, so that seeking there misses it.
+        unplaced: frames left out because they bear no time, or one not after the frame before.
+
+    Args:
+        container, stream: what to decode; to be moved only by this sweep while it runs.
+        by_order: for files that keep no usable times (H.264 in AVI): frames are numbered 0, 1, 2, ... as they come, which
+            has a meaning only from the beginning of the file.
     """
 
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+    def __init__(self, container: InputContainer, stream: VideoStream, by_order: bool = False) -> None:
         self.start: int | None = None
         self.keyframes: list[int] = []
         self.errors = 0
         self.open_gop = False
+        self.unplaced = 0
+        self._by_order = by_order
         self._container = container
         self._stream = stream
         self._sound: set[int] = set()  # times of packets decoded with all they refer to, whose frames are still to come
         self._trusted_from: int | None = None  # the keyframe that ended the last damage; None while damaged
 
     def __iter__(self) -> Iterator[tuple[int, VideoFrame]]:
+        return self._in_order() if self._by_order else self._timed()
+
+    def _in_order(self) -> Iterator[tuple[int, VideoFrame]]:
+        count = 0
+        sound = True
+        for packet in self._packets():
+            frames = self._decode(packet)
+            sound = sound and self._trusted_from is not None
+            for frame in frames:
+                sound = sound or (frame.key_frame and self._trusted_from is not None)
+                if sound and not frame.is_corrupt:
+                    yield count, frame
+                    count += 1
+
+    def _timed(self) -> Iterator[tuple[int, VideoFrame]]:
         last: int | None = None
         for packet in self._packets():
             for frame in self._decode(packet):
                 time = stamp(frame)
-                if time is None or frame.is_corrupt or time not in self._sound:
-                    continue
-                self._sound.discard(time)
-                if last is None or time > last:  # two frames at one time: only the first can be named
+                if time is None or (last is not None and time <= last):
+                    self.unplaced += 1
+                elif not frame.is_corrupt and time in self._sound:
                     last = time
+                    self._sound.discard(time)
                     yield time, frame
 
     def _packets(self) -> Iterator[Packet]:
