@@ -112,3 +112,35 @@ def read_calibration(path: Path) -> dict[str, Array]:
         if colon and len(values):
             found[name.strip()] = values
     return found
+
+
+def oxts_rows(east: ArrayLike, north: ArrayLike, yaw: ArrayLike, speed: ArrayLike, yaw_rate: ArrayLike) -> Array:
+    """Oxts rows [n, 30] of level driving: `oxts_poses` of them gives back the positions, counted from the first.
+
+    Args:
+        east: position in metres [n].
+        north: position in metres [n].
+        yaw: heading in radians, counter-clockwise from east [n].
+        speed: forward, in metres per second [n].
+        yaw_rate: left turn in radians per second [n].
+    """
+    latitude, longitude = 49.011, 8.43  # Karlsruhe
+    scale = np.cos(np.radians(latitude)) * EARTH_RADIUS
+    start = np.log(np.tan(np.radians(90 + latitude) / 2))
+    east, north = np.asarray(east, np.float64) - np.ravel(east)[0], np.asarray(north, np.float64) - np.ravel(north)[0]
+    rows = np.zeros((len(east), OXTS_VALUES))
+    rows[:, LATITUDE] = np.degrees(2 * np.arctan(np.exp(start + north / scale))) - 90
+    rows[:, LONGITUDE] = longitude + np.degrees(east / scale)
+    rows[:, YAW] = np.arctan2(np.sin(yaw), np.cos(yaw))
+    rows[:, SPEED_FORWARD], rows[:, YAW_RATE] = speed, yaw_rate
+    rows[:, 25:] = [4, 10, 4, 4, 0]
+    return rows
+
+
+def walk(steps: ArrayLike) -> Array:
+    """Positions and headings (east, north, yaw) [n + 1, 3] of steps (forward, left yaw) [n, 2] on level ground."""
+    steps = np.asarray(steps, np.float64)
+    yaw = np.concatenate([[0.0], np.cumsum(steps[:, 1])])
+    middle = (yaw[1:] + yaw[:-1]) / 2
+    moved = np.stack([steps[:, 0] * np.cos(middle), steps[:, 0] * np.sin(middle)], -1)
+    return np.column_stack([np.vstack([[0.0, 0.0], np.cumsum(moved, 0)]), yaw])

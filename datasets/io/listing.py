@@ -31,9 +31,7 @@ def files_below(folder: Path, suffixes: Collection[str]) -> tuple[list[str], lis
         inside[:] = sorted(name for name in inside if not name.startswith("."))
         relative = os.path.relpath(place, folder).replace(os.sep, "/")
         before = "" if relative == "." else relative + "/"
-        found += [
-            before + name for name in names if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
-        ]
+        found += [before + name for name in names if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes]
     return sorted(found), bad
 
 

@@ -1,6 +1,6 @@
-"""Pictures that carry a number in plain sight, so that a test or an example can see which frame it was given.
+"""Pictures and films made up on the spot, in which a test or an example can see what it was given.
 
-The upper third is a strip of 16 black or white blocks, the number's bits; below, a bright bar goes across once and back.
+A numbered picture shows its number: the upper third is 16 black or white blocks, its bits; below, a bar goes to and fro.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from embodied_ssl.datasets.source import Pixels
 
@@ -61,3 +62,36 @@ def write_video(
             frame.time_base = Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def driven(distance: float, heading: float, size: tuple[int, int] = (48, 64)) -> Pixels:
+    """What a camera sees after driving ``distance`` metres, looking ``heading`` radians to the left: uint8 RGB [*size, 3].
+
+    A soft texture all around: turning left moves it to the right in the picture, driving forward makes it grow.
+    """
+    height, width = size
+    zoom = np.exp(distance / 40)
+    focal = width / 2  # 90 degrees across
+    columns = np.arctan((np.arange(width) - (width - 1) / 2) / focal / zoom) - heading
+    rows = (np.arange(height) - (height - 1) / 2) / focal / zoom
+    x, y = np.meshgrid(columns, rows)
+    waves = [
+        np.sin(7 * x + 1) + np.sin(13 * x + 5 * y),
+        np.sin(5 * x + 9 * y + 2) + np.cos(11 * x),
+        np.cos(17 * x - 4 * y) + np.sin(3 * x),
+    ]
+    return np.clip(np.stack(waves, -1) * 55 + 128, 0, 255).astype(np.uint8)
+
+
+def tour(steps: int, first: int, forward: float = 0.5, turn: float = 0.06) -> NDArray[np.float64]:
+    """Steps (forward in metres, left yaw in radians) [steps, 2] that turn left, go straight and turn right for a third each.
+
+    Args:
+        steps: how many.
+        first: 0, 1 or 2: which of the three comes first.
+        forward: how far each step goes.
+        turn: how sharply.
+    """
+    thirds = (np.arange(steps) * 3 // max(steps, 1) + first) % 3
+    yaw = np.choose(thirds, [turn, 0.0, -turn])
+    return np.stack([np.full(steps, forward), yaw], -1)

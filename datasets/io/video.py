@@ -164,7 +164,12 @@ class DecordBackend:
         except ImportError:
             raise UserError("decoder 'decord' is not installed; pip install decord, or set --set data.decoder=pyav") from None
         if index.open_gop or index.errors or index.by_order or "mpegts" in index.container:
-            whys = {"open groups of pictures": index.open_gop, "damage": index.errors, "no times": index.by_order, "MPEG-TS": True}
+            whys = {
+                "open groups of pictures": index.open_gop,
+                "damage": index.errors,
+                "no times": index.by_order,
+                "MPEG-TS": True,
+            }
             why = next(name for name, holds in whys.items() if holds)
             raise BadItem(path, f"decord returns neighbouring frames on files with {why}; decode it with pyav")
         decord.logging.set_level(decord.logging.FATAL)

@@ -204,7 +204,15 @@ def _recall(mark: tuple[str, int, int]) -> VideoIndex | str | None:
 
 def _to_arrays(index: VideoIndex) -> array_cache.Arrays:
     base = index.time_base
-    numbers = [base.numerator, base.denominator, index.rotation, *index.size, int(index.open_gop), index.errors, int(index.by_order)]
+    numbers = [
+        base.numerator,
+        base.denominator,
+        index.rotation,
+        *index.size,
+        int(index.open_gop),
+        index.errors,
+        int(index.by_order),
+    ]
     return {
         "pts": index.pts,
         "keyframes": index.keyframes,
