@@ -1,0 +1,185 @@
+"""donkeycar tubs: a small car's camera with the steering and throttle it was given.
+
+The motion from one frame to another is the commands given in between, summed over time: throttle times seconds forward,
+steering times seconds to the left. It says which way and how much, not how many metres, so it has a unit of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from embodied_ssl.datasets.drives import CommandTrack, Drive, Drives, none_left
+from embodied_ssl.datasets.io.listing import prefixes
+from embodied_ssl.datasets.io.numbered import driven, tour
+from embodied_ssl.datasets.io.pictures import encode
+from embodied_ssl.datasets.io.video import PictureSequence
+from embodied_ssl.datasets.source import DataSpec, Source, Split, folders
+from embodied_ssl.errors import BadItem
+
+CATALOG = re.compile(r"catalog_(\d+)\.catalog")
+ACCEPTED = "folders holding catalog_N.catalog and images/"
+GAP_SECONDS = 0.5  # a longer pause between two frames starts another recording
+COMMANDS = "throttle seconds, steering seconds"
+
+
+class Record(NamedTuple):
+    """One line of a catalog: its number, time, picture file, steering (positive is right in most tubs) and throttle."""
+
+    number: int
+    seconds: float
+    picture: str
+    angle: float
+    throttle: float
+
+
+def tub_folders(root: Path, depth: int = 3) -> Iterator[Path]:
+    """The tubs at or below a root, sorted."""
+    try:
+        children = sorted(root.iterdir())
+    except OSError:
+        return
+    if any(CATALOG.fullmatch(child.name) for child in children):
+        yield root
+    elif depth > 0:
+        for child in children:
+            if child.is_dir() and not child.name.startswith("."):
+                yield from tub_folders(child, depth - 1)
+
+
+def read_records(tub: Path) -> tuple[list[Record], list[BadItem]]:
+    """A tub's records in order of their numbers, less those its manifest marks deleted, and the lines that are none."""
+    records: dict[int, Record] = {}
+    bad: list[BadItem] = []
+    deleted = _deleted(tub)
+    for catalog in sorted(child for child in tub.iterdir() if CATALOG.fullmatch(child.name)):
+        try:
+            lines = catalog.read_text(errors="replace").splitlines()
+        except OSError as error:
+            bad.append(BadItem(str(catalog), f"cannot be read ({error.strerror})"))
+            continue
+        for place, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                record = _record(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                bad.append(BadItem(f"{catalog}:{place}", "not a record with a picture, a time, steering and throttle"))
+                continue
+            if record.number not in deleted:
+                records[record.number] = record
+    return [records[number] for number in sorted(records)], bad
+
+
+def _record(line: dict[str, object]) -> Record:
+    numbers = [float(str(line[key])) for key in ("_timestamp_ms", "user/angle", "user/throttle")]
+    if not np.isfinite(numbers).all():
+        raise ValueError("not finite")
+    return Record(int(str(line["_index"])), numbers[0] / 1000, str(line["cam/image_array"]), numbers[1], numbers[2])
+
+
+def _deleted(tub: Path) -> frozenset[int]:
+    """Numbers that the manifest's last line marks deleted; none where there is no manifest."""
+    try:
+        last = json.loads((tub / "manifest.json").read_text().strip().splitlines()[-1])
+        return frozenset(int(number) for number in last["deleted_indexes"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return frozenset()
+
+
+def runs(records: list[Record]) -> Iterator[list[Record]]:
+    """Records cut where a number is missing, time stands still or goes back, or a pause is long."""
+    run: list[Record] = []
+    for record in records:
+        if run:
+            paused = record.seconds - run[-1].seconds
+            if record.number != run[-1].number + 1 or not 0 < paused <= GAP_SECONDS:
+                yield run
+                run = []
+        run.append(record)
+    if run:
+        yield run
+
+
+def read_tub(tub: Path, name: str, left_is_positive: bool, short_side: int) -> tuple[list[Drive], list[BadItem]]:
+    """A tub's recordings, and its lines and pictures that cannot be used."""
+    records, bad = read_records(tub)
+    try:
+        present = set(os.listdir(tub / "images"))
+    except OSError:
+        return [], [*bad, BadItem(str(tub), "no images folder")]
+    drives = []
+    for run in runs(records):
+        seen = [place for place, record in enumerate(run) if record.picture in present]
+        bad += [BadItem(str(tub / "images" / record.picture), "missing") for record in run if record.picture not in present]
+        if len(seen) < 2:
+            continue
+        seconds = np.array([record.seconds for record in run])
+        steering = np.array([record.angle for record in run]) * (1 if left_is_positive else -1)
+        commands = np.stack([np.array([record.throttle for record in run]), steering], -1)
+        # A command acts until the next one.
+        total = np.vstack([np.zeros((1, 2)), np.cumsum(commands[:-1] * np.diff(seconds)[:, None], 0)])
+        frames = PictureSequence(tub / "images", [run[place].picture for place in seen], seconds[seen] - seconds[0], short_side)
+        drives.append(Drive(f"{name}/{run[0].number}", frames, CommandTrack(total[seen])))
+    return drives, bad
+
+
+@dataclass(frozen=True)
+class Donkeycar(DataSpec):
+    """donkeycar tubs (version 2 catalogs).
+
+    Attributes:
+        root: a tub, or a folder that holds tubs.
+        flip_steering: names of tubs' folders in which positive steering is to the left; in all others it is to the right.
+        horizon_seconds: how far ahead ``later`` looks.
+        short_side: frames are scaled so that their shorter side has so many pixels.
+    """
+
+    protocol: ClassVar[str] = "donkeycar tubs: a small car's pictures with the steering and throttle given in between"
+
+    root: str = ""
+    flip_steering: tuple[str, ...] = ("outdoor_sigsfig",)
+    horizon_seconds: float = 1.0
+    short_side: int = 96
+
+    def open(self, split: Split = "all") -> Source:
+        drives: list[Drive] = []
+        bad: list[BadItem] = []
+        roots = folders(self.root)
+        for root, prefix in zip(roots, prefixes(roots), strict=True):
+            for tub in tub_folders(root.resolve()):
+                inside = tub.relative_to(root.resolve()).as_posix()
+                name = prefix + (tub.name if inside == "." else inside)
+                found, unusable = read_tub(tub, name, tub.name in self.flip_steering, self.short_side)
+                drives += found
+                bad += unusable
+        if not drives:
+            raise none_left(f"donkeycar tubs in '{self.root}'", bad, ACCEPTED)
+        return Drives("donkeycar", drives, self.horizon_seconds, COMMANDS, bad, split)
+
+    @classmethod
+    def tiny(cls, folder: Path) -> Self:
+        for number in range(5):
+            tub = folder / f"tub_{number}"
+            (tub / "images").mkdir(parents=True)
+            steps = tour(40, first=number % 3)
+            lines = []
+            for frame, (forward, turn) in enumerate(steps):
+                metres, heading = steps[:frame].sum(0)
+                picture = f"{frame}_cam_image_array_.jpg"
+                (tub / "images" / picture).write_bytes(encode(driven(metres, heading), ".jpg"))
+                record = {"_index": frame, "_timestamp_ms": 1_600_000_000_000 + 50 * frame, "cam/image_array": picture}
+                lines.append(json.dumps(record | {"user/angle": -turn * 10, "user/throttle": forward, "user/mode": "user"}))
+            (tub / "catalog_0.catalog").write_text("\n".join(lines) + "\n")
+        return cls(root=str(folder), short_side=48)
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        return next(tub_folders(folder, depth=1), None) is not None

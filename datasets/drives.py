@@ -1,0 +1,135 @@
+"""What all driving data have in common: a camera's pictures in time, and the motion from each to those soon after.
+
+A sample is one frame with everything that follows within the horizon; a drive is a recording, and splits keep it whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodied_ssl.datasets import poses
+from embodied_ssl.datasets.io.video import PictureSequence
+from embodied_ssl.datasets.source import Sample, Source, Split, in_split
+from embodied_ssl.errors import BadItem, UserError
+
+METRIC = "metres, radians"
+
+
+class Track(Protocol):
+    """What is known of a drive's motion."""
+
+    def motions(self, frame: int, later: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(forward, left yaw) [h, 2] from a frame to each of those later."""
+
+
+@dataclass(frozen=True)
+class PoseTrack:
+    """Motion from poses [n, 4, 4] of a body whose axes are a camera's or an IMU's.
+
+    With a calibration T_camera<-imu [4, 4], poses of the IMU give the motion of the camera.
+    """
+
+    poses: NDArray[np.float64]
+    axes: Literal["camera", "imu"]
+    calibration: NDArray[np.float64] | None = None
+
+    def motions(self, frame: int, later: NDArray[np.int64]) -> NDArray[np.float64]:
+        moved = poses.relative(self.poses[frame], self.poses[later])
+        if self.calibration is not None:
+            moved = poses.conjugate(moved, self.calibration)
+        return poses.camera_motion(moved) if self.axes == "camera" else poses.imu_motion(moved)
+
+
+@dataclass(frozen=True)
+class CommandTrack:
+    """Motion from commands: what was given between two frames, summed; ``total`` [n, 2] is the sum up to each frame."""
+
+    total: NDArray[np.float64]
+
+    def motions(self, frame: int, later: NDArray[np.int64]) -> NDArray[np.float64]:
+        moved: NDArray[np.float64] = self.total[later] - self.total[frame]
+        return moved
+
+
+@dataclass(frozen=True)
+class Drive:
+    """One recording.
+
+    Attributes:
+        name: the recording.
+        frames: its pictures; times must rise.
+        track: its motion, with the same numbering as ``frames``.
+        breaks: frames k between which and k + 1 the motion is not to be believed, so that no pair reaches across.
+    """
+
+    name: str
+    frames: PictureSequence
+    track: Track
+    breaks: tuple[int, ...] = ()
+
+    def reach(self, horizon_seconds: float) -> NDArray[np.int64]:
+        """The last frame within the horizon of each and not across a break [n]; a frame alone reaches itself."""
+        seconds = self.frames.seconds
+        count = len(seconds)
+        # Clocks jitter: with 10 frames a second, the tenth frame after is meant to be within one second.
+        slack = float(np.median(np.diff(seconds))) / 4 if count > 1 else 0.0
+        last = np.searchsorted(seconds, seconds + horizon_seconds + slack, side="right") - 1
+        stops = np.array([*sorted(self.breaks), count - 1], np.int64)
+        return np.minimum(last, stops[np.searchsorted(stops, np.arange(count))]).astype(np.int64)
+
+
+class Drives(Source):
+    """Frames of drives that have others within the horizon after them."""
+
+    provides = frozenset({"frames", "frame", "later", "motions", "seconds", "index"})
+
+    def __init__(
+        self, name: str, drives: Sequence[Drive], horizon_seconds: float, motion_unit: str, bad: list[BadItem], split: Split
+    ) -> None:
+        if horizon_seconds <= 0:
+            raise UserError(f"horizon_seconds must be above 0, not {horizon_seconds}; set it with --set data.horizon_seconds=1.0")
+        self.drives = list(drives)
+        self.motion_unit = motion_unit
+        self.bad = bad
+        self._reach = [drive.reach(horizon_seconds) for drive in self.drives]
+        places = [
+            (number, int(frame))
+            for number, reach in enumerate(self._reach)
+            for frame in np.flatnonzero(reach > np.arange(len(reach)))
+        ]
+        if not places:
+            raise UserError(
+                f"no two frames of {name} are within {horizon_seconds} s; raise it with --set data.horizon_seconds=..."
+            )
+        recordings = [self.drives[number].name for number, _ in places]
+        chosen = in_split(recordings, split)
+        self._places = np.array([places[i] for i in chosen], np.int32).reshape(-1, 2)
+        self.recordings = [recordings[i] for i in chosen]
+        self.name = f"{name}: {len(chosen)} frames of {len(set(self.recordings))} recordings"
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Sample:
+        number, frame = (int(value) for value in self._places[index])
+        drive = self.drives[number]
+        later = np.arange(frame + 1, self._reach[number][frame] + 1, dtype=np.int64)
+        return {
+            "frames": drive.frames,
+            "frame": frame,
+            "later": later,
+            "motions": drive.track.motions(frame, later),
+            "seconds": drive.frames.seconds[later] - drive.frames.seconds[frame],
+            "index": index,
+        }
+
+
+def none_left(what: str, bad: Sequence[BadItem], accepted: str) -> UserError:
+    """The error for a root in which nothing could be used: what was found, why it was refused, what is accepted."""
+    why = f"; first: {bad[0]}" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "") if bad else ""
+    return UserError(f"no usable {what}{why}; accepted is {accepted}")

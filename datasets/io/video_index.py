@@ -1,0 +1,241 @@
+"""One pass over a video finds every frame that can be shown, once and for all: it decodes, so what it lists exists.
+
+Edit lists, B-frames, variable frame rates, late starts and cut-off files need no special case then. The same pass
+scores how much each frame moves, which is what samplers weigh frames by.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from embodied_ssl.datasets.io import array_cache
+from embodied_ssl.datasets.io.video_stream import Sweep, open_video
+from embodied_ssl.errors import BadItem
+
+VERSION = 1  # of the stored form and of what the pass decides; raise it when either changes
+MOTION_SIZE = (90, 160)  # height and width of the grey picture that motion is measured on
+IN_MEMORY = 256
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """What can be shown of one video file.
+
+    Attributes:
+        pts: when each frame is shown, in units of ``time_base``; strictly rising, int64 [n].
+        time_base: seconds per unit.
+        keyframes: times from which decoding can begin; a frame is safe to decode from any keyframe not after it, int64 [k].
+        rotation: quarter turns counter-clockwise that make a decoded frame upright.
+        size: height and width of an upright frame.
+        motion: mean absolute difference to the frame before at 160x90, in grey levels, float32 [n]; the first is 0.
+        open_gop: some frames are shown before the keyframe they are stored behind.
+        errors: packets that could not be decoded.
+        by_order: the file keeps no usable times: ``pts`` only counts the frames, and reading starts at the beginning.
+        container: FFmpeg's name of the file format.
+        fingerprint: which file this was: path, size and time of change.
+    """
+
+    pts: NDArray[np.int64]
+    time_base: Fraction
+    keyframes: NDArray[np.int64]
+    rotation: int
+    size: tuple[int, int]
+    motion: NDArray[np.float32]
+    open_gop: bool
+    errors: int
+    by_order: bool
+    container: str
+    fingerprint: tuple[str, int, int]
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @cached_property
+    def seconds(self) -> NDArray[np.float64]:
+        """When each frame is shown [n]."""
+        return self.pts * (self.time_base.numerator / self.time_base.denominator)
+
+
+class MotionMeter:
+    """Scores frames one after another by how much each differs from the one before."""
+
+    def __init__(self) -> None:
+        self.scores: list[float] = []
+        self._before: NDArray[np.int16] | None = None
+
+    def add(self, grey: NDArray[np.uint8]) -> None:
+        """Score the next frame, given in grey levels [90, 160]."""
+        now = grey.astype(np.int16)  # uint8 differences would wrap around: 3 - 5 = 254
+        self.scores.append(0.0 if self._before is None else float(np.abs(now - self._before).mean()))
+        self._before = now
+
+    def skip(self) -> None:
+        """A frame that cannot be seen: it and the next score 0, so that no sampler seeks them out."""
+        self.scores.append(0.0)
+        self._before = None
+
+
+def fingerprint(path: Path | str) -> tuple[str, int, int]:
+    """Absolute path, size and time of change in nanoseconds.
+
+    Raises:
+        BadItem: there is no such file, or it cannot be looked at.
+    """
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise BadItem(str(path), f"cannot be read ({error.strerror})") from None
+    return os.path.abspath(path), found.st_size, found.st_mtime_ns
+
+
+def scan(path: Path | str) -> VideoIndex:
+    """Decode a whole file once and note what can be shown.
+
+    Raises:
+        BadItem: nothing in it can be shown, with the reason.
+    """
+    mark = fingerprint(path)
+    index, unplaced = _pass_over(path, mark, by_order=False)
+    if unplaced:
+        index, _ = _pass_over(path, mark, by_order=True)
+    if not len(index):
+        raise BadItem(str(path), f"no frame can be decoded ({index.errors} broken packets)")
+    return index
+
+
+def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool) -> tuple[VideoIndex, int]:
+    """The index as found in one pass, and how many frames had no usable time."""
+    container, stream = open_video(path)
+    meter, shrink = MotionMeter(), VideoReformatter()
+    pts: list[int] = []
+    rotation, size = 0, (0, 0)
+    with container:
+        time_base = 1 / Fraction(stream.average_rate or 30) if by_order else Fraction(stream.time_base or 1)
+        kind = container.format.name
+        sweep = Sweep(container, stream, by_order)
+        for time, frame in sweep:
+            if not pts:
+                rotation, size = _upright(frame)
+            pts.append(time)
+            meter.add(_grey(frame, shrink))
+    index = VideoIndex(
+        pts=np.array(pts, np.int64),
+        time_base=time_base,
+        keyframes=np.unique(np.array([] if by_order else sweep.keyframes, np.int64)),
+        rotation=rotation,
+        size=size,
+        motion=np.array(meter.scores, np.float32),
+        open_gop=sweep.open_gop,
+        errors=sweep.errors,
+        by_order=by_order,
+        container=kind,
+        fingerprint=mark,
+    )
+    return index, sweep.unplaced
+
+
+def _upright(frame: VideoFrame) -> tuple[int, tuple[int, int]]:
+    """Quarter turns counter-clockwise that a frame needs, and its height and width after them."""
+    turns = round(frame.rotation / 90) % 4
+    size = (frame.height, frame.width)
+    return turns, size if turns % 2 == 0 else (size[1], size[0])
+
+
+def _grey(frame: VideoFrame, shrink: VideoReformatter) -> NDArray[np.uint8]:
+    height, width = MOTION_SIZE
+    small = shrink.reformat(frame, width=width, height=height, format="gray", interpolation="AREA", threads=1)
+    pixels: NDArray[np.uint8] = small.to_ndarray()
+    return pixels
+
+
+_in_memory: OrderedDict[tuple[str, int, int], VideoIndex | str] = OrderedDict()
+
+
+def index_of(path: Path | str) -> VideoIndex:
+    """The index of a file: from memory, from the cache of earlier runs, or from a scan; anew when the file has changed.
+
+    Raises:
+        BadItem: nothing in it can be shown. That verdict is remembered too, so a broken file is looked into only once.
+    """
+    mark = fingerprint(path)
+    found = _in_memory.get(mark)
+    if found is None:
+        found = _recall(mark) or _scan_and_keep(path, mark)
+        _in_memory[mark] = found
+        while len(_in_memory) > IN_MEMORY:
+            _in_memory.popitem(last=False)
+    if isinstance(found, str):
+        raise BadItem(str(path), found)
+    return found
+
+
+def _scan_and_keep(path: Path | str, mark: tuple[str, int, int]) -> VideoIndex | str:
+    try:
+        index = scan(path)
+    except BadItem as error:
+        if error.reason.startswith("cannot be read"):  # may be mended without the file changing
+            raise
+        array_cache.keep({"reason": np.array(error.reason)}, "video index", VERSION, *mark)
+        return error.reason
+    if index.fingerprint == mark:
+        array_cache.keep(_to_arrays(index), "video index", VERSION, *mark)
+    return index
+
+
+def _recall(mark: tuple[str, int, int]) -> VideoIndex | str | None:
+    arrays = array_cache.recall("video index", VERSION, *mark)
+    if arrays is None:
+        return None
+    try:
+        return str(arrays["reason"]) if "reason" in arrays else _from_arrays(arrays, mark)
+    except (KeyError, ValueError, TypeError, IndexError):
+        return None
+
+
+def _to_arrays(index: VideoIndex) -> array_cache.Arrays:
+    base = index.time_base
+    numbers = [
+        base.numerator,
+        base.denominator,
+        index.rotation,
+        *index.size,
+        int(index.open_gop),
+        index.errors,
+        int(index.by_order),
+    ]
+    return {
+        "pts": index.pts,
+        "keyframes": index.keyframes,
+        "motion": index.motion,
+        "numbers": np.array(numbers, np.int64),
+        "container": np.array(index.container),
+    }
+
+
+def _from_arrays(arrays: array_cache.Arrays, mark: tuple[str, int, int]) -> VideoIndex:
+    above, below, rotation, height, width, open_gop, errors, by_order = (int(number) for number in arrays["numbers"])
+    if len(arrays["pts"]) == 0 or len(arrays["pts"]) != len(arrays["motion"]):
+        raise ValueError("entry is not whole")
+    return VideoIndex(
+        pts=arrays["pts"].astype(np.int64),
+        time_base=Fraction(above, below),
+        keyframes=arrays["keyframes"].astype(np.int64),
+        rotation=rotation,
+        size=(height, width),
+        motion=arrays["motion"].astype(np.float32),
+        open_gop=bool(open_gop),
+        errors=errors,
+        by_order=bool(by_order),
+        container=str(arrays["container"]),
+        fingerprint=mark,
+    )

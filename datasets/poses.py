@@ -1,0 +1,146 @@
+"""How a camera moved between two moments, from poses: always ``inv(T_i) @ T_j``, in the first moment's own frame, in float64.
+
+Differences of world coordinates would give the same drive another label for every heading, differences of yaw angles break
+where they wrap around, and float32 holds a Mercator northing only to a quarter of a metre.
+
+Frames: the IMU's is x forward, y left, z up; a camera's is x right, y down, z forward. Poses are T_world<-body, [..., 4, 4].
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+EARTH_RADIUS = 6378137.0  # metres; KITTI's
+OXTS_VALUES = 30
+# Columns of an oxts row.
+LATITUDE, LONGITUDE, ALTITUDE, ROLL, PITCH, YAW = range(6)
+SPEED_FORWARD, SPEED_LEFT = 8, 9
+YAW_RATE = 22
+
+
+def rotation(roll: ArrayLike, pitch: ArrayLike, yaw: ArrayLike) -> Array:
+    """Rz(yaw) Ry(pitch) Rx(roll) for angles in radians [...]: rotations [..., 3, 3]."""
+    roll, pitch, yaw = (np.asarray(angle, np.float64) for angle in (roll, pitch, yaw))
+    (cr, sr), (cp, sp), (cy, sy) = ((np.cos(angle), np.sin(angle)) for angle in (roll, pitch, yaw))
+    rows = [
+        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+        [-sp, cp * sr, cp * cr],
+    ]
+    return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+def oxts_poses(rows: ArrayLike) -> Array:
+    """Poses of the IMU [n, 4, 4] from oxts rows [n, 30] of one drive, in metres east, north and up.
+
+    The Mercator scale is fixed by the first row, as in KITTI's own development kit; positions are counted from it.
+    """
+    rows = np.asarray(rows, np.float64)
+    scale = np.cos(np.radians(rows[0, LATITUDE]))
+    east = scale * EARTH_RADIUS * np.radians(rows[:, LONGITUDE])
+    north = scale * EARTH_RADIUS * np.log(np.tan(np.radians(90 + rows[:, LATITUDE]) / 2))
+    position = np.stack([east, north, rows[:, ALTITUDE]], -1)
+    return rigid(rotation(rows[:, ROLL], rows[:, PITCH], rows[:, YAW]), position - position[0])
+
+
+def rigid(turn: ArrayLike, shift: ArrayLike) -> Array:
+    """4x4 matrices from rotations [..., 3, 3] and translations [..., 3]."""
+    turn, shift = np.asarray(turn, np.float64), np.asarray(shift, np.float64)
+    whole = np.zeros((*turn.shape[:-2], 4, 4))
+    whole[..., :3, :3], whole[..., :3, 3], whole[..., 3, 3] = turn, shift, 1
+    return whole
+
+
+def inverse(pose: Array) -> Array:
+    """The inverse of rigid motions [..., 4, 4]."""
+    turn = np.swapaxes(pose[..., :3, :3], -1, -2)
+    return rigid(turn, -(turn @ pose[..., :3, 3:])[..., 0])
+
+
+def relative(first: Array, later: Array) -> Array:
+    """The motion from poses ``first`` to poses ``later``, seen from the first: inv(first) @ later, [..., 4, 4]."""
+    moved: Array = inverse(first) @ later
+    return moved
+
+
+def conjugate(motion: Array, calibration: Array) -> Array:
+    """The same motions as another sensor fixed to the body makes them: C M inv(C), with C = T_sensor<-body [4, 4]."""
+    moved: Array = calibration @ motion @ inverse(calibration)
+    return moved
+
+
+def imu_motion(motion: Array) -> Array:
+    """(forward in metres, left yaw in radians) [..., 2] of motions [..., 4, 4] in the IMU's frame."""
+    return np.stack([motion[..., 0, 3], np.arctan2(motion[..., 1, 0], motion[..., 0, 0])], -1)
+
+
+def camera_motion(motion: Array) -> Array:
+    """(forward in metres, left yaw in radians) [..., 2] of motions [..., 4, 4] in a camera's frame."""
+    return np.stack([motion[..., 2, 3], np.arctan2(motion[..., 2, 0], motion[..., 0, 0])], -1)
+
+
+def pose_rows(rows: ArrayLike) -> Array:
+    """Poses [n, 4, 4] from rows of 12 numbers, each a 3x4 matrix row by row, as KITTI odometry writes them."""
+    rows = np.asarray(rows, np.float64).reshape(-1, 3, 4)
+    return rigid(rows[..., :3], rows[..., 3])
+
+
+def baseline(projection: Array) -> Array:
+    """T_camera<-camera0 [4, 4] of a rectified camera, from its projection matrix [3, 4]: a shift sideways."""
+    shift = projection[0, 3] / projection[0, 0]
+    return rigid(np.eye(3), [shift, 0.0, 0.0])
+
+
+def read_calibration(path: Path) -> dict[str, Array]:
+    """The numeric lines ``name: numbers`` of a KITTI calibration file; other lines are passed over.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    found: dict[str, Array] = {}
+    for line in path.read_text(errors="replace").splitlines():
+        name, colon, numbers = line.partition(":")
+        try:
+            values = np.array([float(number) for number in numbers.split()], np.float64)
+        except ValueError:
+            continue
+        if colon and len(values):
+            found[name.strip()] = values
+    return found
+
+
+def oxts_rows(east: ArrayLike, north: ArrayLike, yaw: ArrayLike, speed: ArrayLike, yaw_rate: ArrayLike) -> Array:
+    """Oxts rows [n, 30] of level driving: `oxts_poses` of them gives back the positions, counted from the first.
+
+    Args:
+        east: position in metres [n].
+        north: position in metres [n].
+        yaw: heading in radians, counter-clockwise from east [n].
+        speed: forward, in metres per second [n].
+        yaw_rate: left turn in radians per second [n].
+    """
+    latitude, longitude = 49.011, 8.43  # Karlsruhe
+    scale = np.cos(np.radians(latitude)) * EARTH_RADIUS
+    start = np.log(np.tan(np.radians(90 + latitude) / 2))
+    east, north = np.asarray(east, np.float64) - np.ravel(east)[0], np.asarray(north, np.float64) - np.ravel(north)[0]
+    rows = np.zeros((len(east), OXTS_VALUES))
+    rows[:, LATITUDE] = np.degrees(2 * np.arctan(np.exp(start + north / scale))) - 90
+    rows[:, LONGITUDE] = longitude + np.degrees(east / scale)
+    rows[:, YAW] = np.arctan2(np.sin(yaw), np.cos(yaw))
+    rows[:, SPEED_FORWARD], rows[:, YAW_RATE] = speed, yaw_rate
+    rows[:, 25:] = [4, 10, 4, 4, 0]
+    return rows
+
+
+def walk(steps: ArrayLike) -> Array:
+    """Positions and headings (east, north, yaw) [n + 1, 3] of steps (forward, left yaw) [n, 2] on level ground."""
+    steps = np.asarray(steps, np.float64)
+    yaw = np.concatenate([[0.0], np.cumsum(steps[:, 1])])
+    middle = (yaw[1:] + yaw[:-1]) / 2
+    moved = np.stack([steps[:, 0] * np.cos(middle), steps[:, 0] * np.sin(middle)], -1)
+    return np.column_stack([np.vstack([[0.0, 0.0], np.cumsum(moved, 0)]), yaw])
