@@ -230,9 +230,9 @@ class World:
         self._p.setGravity(0, 0, -gravity, physicsClientId=self._client)
 
     def solve_finely(self) -> None:
-        """Spend ten times the solver's iterations, until the next `clear`; soft contacts converge slowly."""
+        """Spend four times the solver's iterations, until the next `clear`; soft contacts converge slowly."""
         self._p.setPhysicsEngineParameter(
-            numSolverIterations=10 * self.iterations, solverResidualThreshold=0.0, physicsClientId=self._client
+            numSolverIterations=4 * self.iterations, solverResidualThreshold=0.0, physicsClientId=self._client
         )
 
     def _kind(self, shape: Shape, visual: bool) -> dict[str, Any]:
