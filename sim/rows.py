@@ -1,0 +1,133 @@
+"""One interaction as one row, and 64 rows as one Parquet file (a shard).
+
+The hash of a shard is over the values of its rows, not over the file, whose bytes depend on the version of the Parquet writer.
+Pictures are stored as they are in PNG, in groups of few rows, so that one row can be read without its neighbours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from embodied_ssl.sim.store import write_atomically
+
+Row = dict[str, Any]
+TASKS = ("grasp", "push", "poke")  # the place in this tuple is the number in the column "task"
+DEPTH_UNIT = 1e-4  # metres a grey level of the 16-bit depth pictures
+NOTHING = 255  # in the pictures of things: neither thing
+GROUP = 4  # rows read together
+
+
+def _vector(kind: pa.DataType, length: int) -> pa.DataType:
+    return pa.list_(kind, length)
+
+
+_f4, _f8 = pa.float32(), pa.float64()
+SCHEMA = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("task", pa.int8()),
+        ("acted", pa.string()),  # name of the thing that was acted on
+        ("success", pa.bool_()),
+        ("grasp", _vector(_f4, 4)),  # row, column, angle bin, success
+        ("push", _vector(_f4, 5)),  # start row, column, end row, column, height in m
+        ("poke", _vector(_f4, 4)),  # row, column, slope in N/mm, intercept in N
+        ("force", _vector(_f4, 64)),  # N, over the action
+        ("travel", _vector(_f4, 64)),  # m, at the same times
+        ("mass", _f8),  # of the acted thing, kg
+        ("friction", _f8),  # of the acted thing; times table_friction on the table
+        ("stiffness", _f8),  # of the acted thing, N/m
+        ("damping", _f8),  # of the acted thing, N s/m
+        ("shape", pa.string()),
+        ("size", _vector(_f8, 3)),  # m, along its own axes
+        ("colour", _vector(_f8, 3)),
+        ("acted_place", pa.int8()),  # in things, and in the pictures of things
+        ("things", pa.list_(pa.string())),  # names of all things in the scene
+        ("states_before", pa.list_(_f8)),  # n times x, y, z, qx, qy, qz, qw
+        ("states_after", pa.list_(_f8)),
+        ("table_friction", _f8),
+        ("table_colour", _vector(_f8, 3)),
+        ("light_direction", _vector(_f8, 3)),
+        ("light_ambient", _f8),
+        ("light_diffuse", _f8),
+        ("camera_matrix", _vector(_f8, 9)),  # K, row by row
+        ("camera_pose", _vector(_f8, 16)),  # camera to world, row by row; x right, y down, z forward
+        ("before", pa.binary()),  # PNG
+        ("after", pa.binary()),
+        ("depth_before", pa.binary()),  # 16-bit PNG, in DEPTH_UNIT
+        ("depth_after", pa.binary()),
+        ("things_before", pa.binary()),  # 8-bit PNG: place in things, or NOTHING
+        ("things_after", pa.binary()),
+    ]
+)
+
+
+def grey_png(pixels: NDArray[Any]) -> bytes:
+    """One channel, 8 or 16 bits, as PNG."""
+    ok, data = cv2.imencode(".png", pixels)
+    if not ok:
+        raise ValueError(f"cannot encode {pixels.shape} {pixels.dtype} as PNG")
+    return data.tobytes()  # type: ignore[no-any-return]
+
+
+def grey_pixels(data: bytes) -> NDArray[Any]:
+    """The inverse of `grey_png`."""
+    pixels: NDArray[Any] = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return pixels
+
+
+def depth_png(depth: NDArray[np.float32]) -> bytes:
+    """Metres as 16-bit PNG in steps of 0.1 mm."""
+    return grey_png(np.clip(np.round(depth / DEPTH_UNIT), 0, 65535).astype(np.uint16))
+
+
+def things_png(places: NDArray[np.int32]) -> bytes:
+    """The place of each pixel's thing as 8-bit PNG."""
+    return grey_png(np.where(places < 0, NOTHING, places).astype(np.uint8))
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard."""
+    return f"shard-{number:05d}.parquet"
+
+
+def content_hash_of(table: pa.Table) -> str:
+    """SHA-256 over the rows' values."""
+    total = hashlib.sha256()
+    for row in table.to_pylist():
+        for name in SCHEMA.names:
+            value = row[name]
+            data = value if isinstance(value, bytes) else json.dumps(value).encode()
+            total.update(f"{name}:{len(data)}:".encode())
+            total.update(data)
+    return total.hexdigest()
+
+
+def write_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Write rows as one shard, atomically.
+
+    Returns:
+        Facts for the manifest: rows, sha256 of the content, and sha256 of this very file.
+    """
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, row_group_size=GROUP, compression="none", use_dictionary=False, write_statistics=False)
+    data = buffer.getvalue()
+    write_atomically(path, data)
+    return {"rows": len(table), "sha256": content_hash_of(table), "file_sha256": hashlib.sha256(data).hexdigest()}
+
+
+def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a shard, or some columns of it."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=None if columns is None else list(columns))
