@@ -1,0 +1,19 @@
+"""Ego-motion equivariance from steering and throttle (donkeycar tubs), ResNet-18 at 64 pixels, sized for a laptop.
+
+Paper: Jayaraman and Grauman 2015, arXiv:1505.02206 (KITTI at 32 x 32 grey, three convolutions).
+Data: a folder of donkeycar tubs; commands stand for motion where no pose was measured.
+Command: embodied-ssl pretrain ego_motion_equivariance --set data.root=TUBS
+"""
+
+from embodied_ssl.config import Run
+from embodied_ssl.datasets.donkeycar import Donkeycar
+from embodied_ssl.methods.embodied.ego_motion_equivariance import EgoMotionEquivarianceConfig
+from embodied_ssl.optim import AdamW
+
+run = Run(
+    method=EgoMotionEquivarianceConfig(size=64),
+    data=Donkeycar(),
+    optimizer=AdamW(rate=1e-3),
+    batch_size=64,
+    steps=400,
+)
