@@ -114,7 +114,8 @@ def jumps(rows: NDArray[np.float64], track: NDArray[np.float64], seconds: Times)
     rate = rows[:, poses.YAW_RATE]
     yaw = poses.imu_motion(steps)[:, 1] - (rate[1:] + rate[:-1]) / 2 * lasted
     yaw = np.arctan2(np.sin(yaw), np.cos(yaw))
-    return np.maximum(np.abs(distance) / JUMP_METRES, np.abs(yaw) / JUMP_RADIANS)
+    worst: NDArray[np.float64] = np.maximum(np.abs(distance) / JUMP_METRES, np.abs(yaw) / JUMP_RADIANS)
+    return worst
 
 
 class _DriveReader:

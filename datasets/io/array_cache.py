@@ -49,7 +49,7 @@ def keep(arrays: Arrays, *key: int | str) -> bool:
         return False
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
         os.replace(temporary, path)
     except OSError:
         Path(temporary).unlink(missing_ok=True)

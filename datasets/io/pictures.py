@@ -26,8 +26,8 @@ def crop_and_resize(pixels: Pixels, box: Box, size: tuple[int, int]) -> Pixels:
     if part.shape[:2] == size:
         return np.ascontiguousarray(part)
     shrinks = size[0] <= height and size[1] <= width
-    resized: Pixels = cv2.resize(part, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return resized
+    resized = cv2.resize(part, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)
 
 
 def decode(data: bytes, name: str) -> Pixels:
@@ -46,7 +46,7 @@ def decode(data: bytes, name: str) -> Pixels:
         raise BadItem(name, f"cannot be decoded ({error.err})") from None
     if pixels is None:
         raise BadItem(name, "empty file" if not data else "not a picture that can be decoded")
-    return pixels  # type: ignore[no-any-return]
+    return np.asarray(pixels, np.uint8)
 
 
 class ArrayPicture:
@@ -110,7 +110,7 @@ def encode(pixels: Pixels, suffix: str = ".png", quality: int = 95) -> bytes:
     ok, data = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
     if not ok:
         raise ValueError(f"cannot encode {pixels.shape} {pixels.dtype} as {suffix}")
-    return data.tobytes()  # type: ignore[no-any-return]
+    return data.tobytes()
 
 
 def picture_files(folder: Path) -> Iterator[Path]:

@@ -304,7 +304,8 @@ class PictureSequence:
     @cached_property
     def size(self) -> tuple[int, int]:
         """Height and width of the first picture, which all others must share."""
-        return self._read(0).shape[:2]  # type: ignore[return-value]
+        height, width = self._read(0).shape[:2]
+        return height, width
 
     def _read(self, number: int) -> Pixels:
         return pictures.FilePicture(os.path.join(self.folder, self.files[number])).pixels
@@ -325,7 +326,7 @@ class PictureSequence:
     @cached_property
     def motion(self) -> NDArray[np.float32]:
         """As for a video; found by one pass over the pictures when first asked for, then remembered."""
-        key = ("picture motion", 1, os.path.abspath(self.folder), *self._marks())
+        key: tuple[int | str, ...] = ("picture motion", 1, os.path.abspath(self.folder), *self._marks())
         kept = array_cache.recall(*key)
         if kept is not None and len(kept.get("motion", ())) == len(self):
             return kept["motion"].astype(np.float32)
