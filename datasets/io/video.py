@@ -8,6 +8,7 @@ keyframes until it meets the one wanted; a neighbour is never returned in its pl
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -111,8 +112,8 @@ class Reader:
         return None
 
 
-class PyAVBackend:
-    """The decoder of record. Keeps readers open, per process and per state of the file."""
+class PyAVBackend(threading.local):
+    """The decoder of record. Keeps readers open, per process, per thread and per state of the file."""
 
     def __init__(self) -> None:
         self.readers: OrderedDict[tuple[str, int, int], Reader] = OrderedDict()
@@ -261,6 +262,8 @@ class VideoFrames:
         numbers = _checked(indices, len(self), self.name)
         wanted, places = np.unique(numbers, return_inverse=True)
         frames = np.empty((len(wanted), *fitted(self.index.size, self.short_side), 3), np.uint8)
+        if not len(wanted):
+            return frames
         decoded = backend(self.decoder).decode(self.path, self.index, wanted.tolist(), self.short_side)
         for row, pixels in zip(frames, decoded, strict=True):
             row[:] = pixels

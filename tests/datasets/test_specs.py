@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import pickle
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,7 +174,12 @@ def test_pictures_come_in_name_order_whatever_the_file_system_says(tmp_path: Pat
     expected = ["a/10.jpg", "a/9.jpg", "b/1.PNG", "b/2.png", "c.jpeg"]
     assert list(PictureFolder(str(tmp_path)).open().recordings) == expected
     walk = os.walk
-    backwards = lambda *given, **named: ((p, d[::-1], f[::-1]) for p, d, f in walk(*given, **named))  # noqa: E731
+
+    def backwards(*given: Any, **named: Any) -> Iterator[tuple[str, list[str], list[str]]]:
+        for place, inside, files in walk(*given, **named):
+            inside.reverse()
+            yield place, inside, files[::-1]
+
     monkeypatch.setattr(listing.os, "walk", backwards)
     assert list(PictureFolder(str(tmp_path)).open().recordings) == expected
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -302,6 +303,13 @@ def test_handles_work_in_other_processes(films: Path, how: str) -> None:
     with multiprocessing.get_context(how).Pool(2) as pool:
         assert pool.map_async(_read, frames * 3).get(timeout=60) == expected * 3
     assert [_read(handle) for handle in frames] == expected
+
+
+def test_threads_do_not_share_readers(films: Path) -> None:
+    frames = VideoFrames(film(films, "b_frames.mp4"), 48)
+    draws = [random.Random(k).sample(range(COUNT), 20) for k in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda wanted: shown(frames, wanted), draws)) == draws
 
 
 def test_handles_pickle_small(films: Path) -> None:
