@@ -17,7 +17,7 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 
 from embodied_ssl.datasets.drives import CommandTrack, Drive, Drives, none_left
-from embodied_ssl.datasets.io.listing import prefixes
+from embodied_ssl.datasets.io.listing import prefixes, subfolders
 from embodied_ssl.datasets.io.numbered import driven, tour
 from embodied_ssl.datasets.io.pictures import encode
 from embodied_ssl.datasets.io.video import PictureSequence
@@ -42,16 +42,11 @@ class Record(NamedTuple):
 
 def tub_folders(root: Path, depth: int = 3) -> Iterator[Path]:
     """The tubs at or below a root, sorted."""
-    try:
-        children = sorted(root.iterdir())
-    except OSError:
-        return
-    if any(CATALOG.fullmatch(child.name) for child in children):
+    if any(root.glob("catalog_*.catalog")):
         yield root
     elif depth > 0:
-        for child in children:
-            if child.is_dir() and not child.name.startswith("."):
-                yield from tub_folders(child, depth - 1)
+        for child in subfolders(root):
+            yield from tub_folders(child, depth - 1)
 
 
 def read_records(tub: Path) -> tuple[list[Record], list[BadItem]]:
@@ -154,8 +149,8 @@ class Donkeycar(DataSpec):
         bad: list[BadItem] = []
         roots = folders(self.root)
         for root, prefix in zip(roots, prefixes(roots), strict=True):
-            for tub in tub_folders(root.resolve()):
-                inside = tub.relative_to(root.resolve()).as_posix()
+            for tub in tub_folders(root.absolute()):
+                inside = tub.relative_to(root.absolute()).as_posix()
                 name = prefix + (tub.name if inside == "." else inside)
                 found, unusable = read_tub(tub, name, tub.name in self.flip_steering, self.short_side)
                 drives += found
@@ -182,4 +177,4 @@ class Donkeycar(DataSpec):
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        return next(tub_folders(folder, depth=1), None) is not None
+        return any((place / "catalog_0.catalog").exists() for place in [folder, *subfolders(folder)[:20]])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from embodied_ssl.datasets import poses
 from embodied_ssl.datasets.drives import METRIC, Drive, Drives, PoseTrack, none_left
+from embodied_ssl.datasets.io.listing import subfolders
 from embodied_ssl.datasets.io.numbered import driven, tour
 from embodied_ssl.datasets.io.pictures import SUFFIXES, encode
 from embodied_ssl.datasets.io.video import PictureSequence
@@ -43,11 +44,11 @@ def sequences(root: Path, camera: int) -> Iterator[Sequence]:
     """The sequences of a root in either layout, sorted."""
     for top in (root, root / "dataset"):
         if (top / "sequences").is_dir():
-            for place in sorted(child for child in (top / "sequences").iterdir() if child.is_dir()):
+            for place in subfolders(top / "sequences"):
                 files = place / f"image_{camera}", top / "poses" / f"{place.name}.txt", place / "times.txt", place / "calib.txt"
                 yield Sequence(place.name, *files, camera)
             return
-    for place in [root, *sorted(child for child in root.iterdir() if child.is_dir())]:
+    for place in [root, *subfolders(root)]:
         if (place / "image_l").is_dir():
             yield Sequence(place.name, place / "image_l", place / "poses.txt", None, place / "calib.txt", 0)
 
@@ -137,7 +138,7 @@ class KittiOdometry(DataSpec):
         drives: list[Drive] = []
         bad: list[BadItem] = []
         assumed = False
-        for root in folders(self.root):
+        for root in (folder.absolute() for folder in folders(self.root)):
             for sequence in sequences(root, self.camera):
                 try:
                     drives.append(read_sequence(sequence, self.short_side, bad))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from embodied_ssl.datasets import poses
 from embodied_ssl.datasets.drives import METRIC, Drive, Drives, PoseTrack, none_left
+from embodied_ssl.datasets.io.listing import subfolders
 from embodied_ssl.datasets.io.numbered import driven, tour
 from embodied_ssl.datasets.io.pictures import SUFFIXES, encode
 from embodied_ssl.datasets.io.video import PictureSequence
@@ -114,7 +115,8 @@ def jumps(rows: NDArray[np.float64], track: NDArray[np.float64], seconds: Times)
     rate = rows[:, poses.YAW_RATE]
     yaw = poses.imu_motion(steps)[:, 1] - (rate[1:] + rate[:-1]) / 2 * lasted
     yaw = np.arctan2(np.sin(yaw), np.cos(yaw))
-    return np.maximum(np.abs(distance) / JUMP_METRES, np.abs(yaw) / JUMP_RADIANS)
+    worst: NDArray[np.float64] = np.maximum(np.abs(distance) / JUMP_METRES, np.abs(yaw) / JUMP_RADIANS)
+    return worst
 
 
 class _DriveReader:
@@ -192,10 +194,9 @@ def drive_folders(root: Path) -> Iterator[Path]:
     if DRIVE.fullmatch(root.name):
         yield root
         return
-    dates = [root] if DATE.fullmatch(root.name) else [child for child in sorted(root.iterdir()) if DATE.fullmatch(child.name)]
+    dates = [root] if DATE.fullmatch(root.name) else [child for child in subfolders(root) if DATE.fullmatch(child.name)]
     for date in dates:
-        if date.is_dir():
-            yield from (place for place in sorted(date.iterdir()) if DRIVE.fullmatch(place.name) and place.is_dir())
+        yield from (place for place in subfolders(date) if DRIVE.fullmatch(place.name))
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ class KittiRaw(DataSpec):
         bad: list[BadItem] = []
         calibrations: dict[Path, NDArray[np.float64] | None] = {}
         for root in folders(self.root):
-            for place in drive_folders(root.resolve()):
+            for place in drive_folders(root.absolute()):
                 if place.parent not in calibrations:
                     calibrations[place.parent] = read_camera_from_imu(place.parent, self.camera)
                 reader = _DriveReader(place, self.camera, self.short_side)
@@ -248,7 +249,7 @@ class KittiRaw(DataSpec):
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        return next(drive_folders(folder.resolve()), None) is not None
+        return next(drive_folders(folder.absolute()), None) is not None
 
 
 def write_drive(folder: Path, number: str, steps: NDArray[np.float64], size: tuple[int, int], date: str = "2011_09_26") -> Path:

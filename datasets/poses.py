@@ -127,10 +127,11 @@ def oxts_rows(east: ArrayLike, north: ArrayLike, yaw: ArrayLike, speed: ArrayLik
     latitude, longitude = 49.011, 8.43  # Karlsruhe
     scale = np.cos(np.radians(latitude)) * EARTH_RADIUS
     start = np.log(np.tan(np.radians(90 + latitude) / 2))
-    east, north = np.asarray(east, np.float64) - np.ravel(east)[0], np.asarray(north, np.float64) - np.ravel(north)[0]
-    rows = np.zeros((len(east), OXTS_VALUES))
-    rows[:, LATITUDE] = np.degrees(2 * np.arctan(np.exp(start + north / scale))) - 90
-    rows[:, LONGITUDE] = longitude + np.degrees(east / scale)
+    place = np.stack([np.asarray(east, np.float64), np.asarray(north, np.float64)], -1)
+    place = place - place[0]
+    rows = np.zeros((len(place), OXTS_VALUES))
+    rows[:, LATITUDE] = np.degrees(2 * np.arctan(np.exp(start + place[:, 1] / scale))) - 90
+    rows[:, LONGITUDE] = longitude + np.degrees(place[:, 0] / scale)
     rows[:, YAW] = np.arctan2(np.sin(yaw), np.cos(yaw))
     rows[:, SPEED_FORWARD], rows[:, YAW_RATE] = speed, yaw_rate
     rows[:, 25:] = [4, 10, 4, 4, 0]

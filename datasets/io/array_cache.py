@@ -33,9 +33,9 @@ def entry_path(*key: int | str) -> Path:
 def recall(*key: int | str) -> Arrays | None:
     """The arrays kept under this key, or None: never kept, unreadable or garbled."""
     try:
-        with np.load(entry_path(*key), allow_pickle=False) as stored:
+        with open(entry_path(*key), "rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, LookupError, AttributeError, TypeError, RuntimeError, zipfile.BadZipFile):
         return None
 
 
@@ -49,7 +49,7 @@ def keep(arrays: Arrays, *key: int | str) -> bool:
         return False
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
         os.replace(temporary, path)
     except OSError:
         Path(temporary).unlink(missing_ok=True)

@@ -35,6 +35,15 @@ def files_below(folder: Path, suffixes: Collection[str]) -> tuple[list[str], lis
     return sorted(found), bad
 
 
+def subfolders(folder: Path) -> list[Path]:
+    """The folders right inside a folder, sorted; hidden ones left out. Files are not looked at, however many there are."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    except OSError:
+        return []
+
+
 def prefixes(roots: Sequence[Path]) -> list[str]:
     """What to put before relative names so that they stay apart: nothing for one root, else the folder's name or full path."""
     if len(roots) == 1:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets.source import Pixels
@@ -49,6 +50,7 @@ def write_video(
     """Write frames uint8 RGB [h, w, 3] as a video; ``times`` are in 1/rate seconds and default to 0, 1, 2, ..."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
+        assert isinstance(stream, VideoStream)
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
         clock = iter(times) if times is not None else None
@@ -80,10 +82,11 @@ def driven(distance: float, heading: float, size: tuple[int, int] = (48, 64)) ->
         np.sin(5 * x + 9 * y + 2) + np.cos(11 * x),
         np.cos(17 * x - 4 * y) + np.sin(3 * x),
     ]
-    return np.clip(np.stack(waves, -1) * 55 + 128, 0, 255).astype(np.uint8)
+    picture: Pixels = np.clip(np.stack(waves, -1) * 55 + 128, 0, 255).astype(np.uint8)
+    return picture
 
 
-def tour(steps: int, first: int, forward: float = 0.5, turn: float = 0.06) -> NDArray[np.float64]:
+def tour(steps: int, first: int, forward: float = 0.5, turn: float = 0.03) -> NDArray[np.float64]:
     """Steps (forward in metres, left yaw in radians) [steps, 2] that turn left, go straight and turn right for a third each.
 
     Args:

@@ -8,6 +8,7 @@ keyframes until it meets the one wanted; a neighbour is never returned in its pl
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -111,8 +112,8 @@ class Reader:
         return None
 
 
-class PyAVBackend:
-    """The decoder of record. Keeps readers open, per process and per state of the file."""
+class PyAVBackend(threading.local):
+    """The decoder of record. Keeps readers open, per process, per thread and per state of the file."""
 
     def __init__(self) -> None:
         self.readers: OrderedDict[tuple[str, int, int], Reader] = OrderedDict()
@@ -261,6 +262,8 @@ class VideoFrames:
         numbers = _checked(indices, len(self), self.name)
         wanted, places = np.unique(numbers, return_inverse=True)
         frames = np.empty((len(wanted), *fitted(self.index.size, self.short_side), 3), np.uint8)
+        if not len(wanted):
+            return frames
         decoded = backend(self.decoder).decode(self.path, self.index, wanted.tolist(), self.short_side)
         for row, pixels in zip(frames, decoded, strict=True):
             row[:] = pixels
@@ -304,7 +307,8 @@ class PictureSequence:
     @cached_property
     def size(self) -> tuple[int, int]:
         """Height and width of the first picture, which all others must share."""
-        return self._read(0).shape[:2]  # type: ignore[return-value]
+        height, width = self._read(0).shape[:2]
+        return height, width
 
     def _read(self, number: int) -> Pixels:
         return pictures.FilePicture(os.path.join(self.folder, self.files[number])).pixels
@@ -325,7 +329,7 @@ class PictureSequence:
     @cached_property
     def motion(self) -> NDArray[np.float32]:
         """As for a video; found by one pass over the pictures when first asked for, then remembered."""
-        key = ("picture motion", 1, os.path.abspath(self.folder), *self._marks())
+        key: tuple[int | str, ...] = ("picture motion", 1, os.path.abspath(self.folder), *self._marks())
         kept = array_cache.recall(*key)
         if kept is not None and len(kept.get("motion", ())) == len(self):
             return kept["motion"].astype(np.float32)

@@ -63,7 +63,7 @@ class VideoIndex:
     @cached_property
     def seconds(self) -> NDArray[np.float64]:
         """When each frame is shown [n]."""
-        return self.pts * (self.time_base.numerator / self.time_base.denominator)
+        return self.pts.astype(np.float64) * float(self.time_base)
 
 
 class MotionMeter:
@@ -154,8 +154,7 @@ def _upright(frame: VideoFrame) -> tuple[int, tuple[int, int]]:
 def _grey(frame: VideoFrame, shrink: VideoReformatter) -> NDArray[np.uint8]:
     height, width = MOTION_SIZE
     small = shrink.reformat(frame, width=width, height=height, format="gray", interpolation="AREA", threads=1)
-    pixels: NDArray[np.uint8] = small.to_ndarray()
-    return pixels
+    return np.asarray(small.to_ndarray(), np.uint8)
 
 
 _in_memory: OrderedDict[tuple[str, int, int], VideoIndex | str] = OrderedDict()

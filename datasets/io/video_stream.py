@@ -52,7 +52,7 @@ def open_video(path: Path | str) -> tuple[InputContainer, VideoStream]:
         container.close()
         raise BadItem(name, "no video stream")
     stream = streams[0]
-    if stream.codec_context is None:
+    if not stream.codec_context:  # PyAV gives None for a codec it does not know
         container.close()
         raise BadItem(name, "no decoder for its video codec")
     stream.codec_context.thread_count = 1  # more threads cost 10-60 % more CPU for the same frame; workers scale better
@@ -71,7 +71,7 @@ def _why_not(name: str, error: av.error.FFmpegError) -> str:
     return "not a video"
 
 
-def stamp(item: Packet | VideoFrame) -> int | None:
+def stamp(item: Packet[Any] | VideoFrame) -> int | None:
     """When a packet or frame is shown, in units of the time base; AVI gives decoding times only, which serve as well."""
     return item.dts if item.pts is None else item.pts
 
@@ -131,7 +131,7 @@ class Sweep:
                     self._sound.discard(time)
                     yield time, frame
 
-    def _packets(self) -> Iterator[Packet]:
+    def _packets(self) -> Iterator[Packet[Any]]:
         """Packets from the first keyframe on, then the empty one that flushes the decoder."""
         try:
             for packet in self._container.demux(self._stream):
@@ -144,7 +144,7 @@ class Sweep:
             self.errors += 1
             yield Packet(0)
 
-    def _decode(self, packet: Packet) -> list[VideoFrame]:
+    def _decode(self, packet: Packet[Any]) -> list[VideoFrame]:
         """The frames that come out when this packet goes in, with the book kept on which are sound."""
         flushing = packet.size == 0
         try:
@@ -161,7 +161,7 @@ class Sweep:
             self._note(packet, time)
         return frames
 
-    def _note(self, packet: Packet, time: int) -> None:
+    def _note(self, packet: Packet[Any], time: int) -> None:
         if packet.is_keyframe:
             self.keyframes.append(time)
             if self._trusted_from is None:
