@@ -110,7 +110,7 @@ def _row(index: int, task: str, table: Table, outcome: Outcome, before: Sequence
     }
 
 
-def interaction(seed: int, index: int, tasks: Sequence[str], settings: Settings = Settings()) -> Row:  # noqa: B008
+def interaction(seed: int, index: int, tasks: Sequence[str], settings: Settings = Settings()) -> Row:
     """Set a table, do one thing to it, and tell all about it; depends on nothing but its arguments.
 
     Args:
