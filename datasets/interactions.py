@@ -201,7 +201,10 @@ class Interactions(DataSpec):
             if task not in TASKS:
                 raise UserError(f"there is no task '{task}'{suggest(task, TASKS)}")
         manifests = [_manifest(folder) for folder in folders(self.root)]
-        paths, bad, parts, places = [], [], [], []
+        paths: list[Path] = []
+        bad: list[BadItem] = []
+        parts: list[dict[str, Any]] = []
+        places: list[NDArray[np.int64]] = []
         for manifest in manifests:
             bad += _missing(manifest)
             for name, facts in sorted(manifest.pieces.items()):
