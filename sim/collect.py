@@ -110,7 +110,7 @@ def _row(index: int, task: str, table: Table, outcome: Outcome, before: Sequence
     }
 
 
-def interaction(seed: int, index: int, tasks: Sequence[str], settings: Settings = Settings()) -> Row:  # noqa: B008
+def interaction(seed: int, index: int, tasks: Sequence[str], settings: Settings = Settings()) -> Row:
     """Set a table, do one thing to it, and tell all about it; depends on nothing but its arguments.
 
     Args:
@@ -153,7 +153,7 @@ def _shard(number: int, out: Path, spec: dict[str, Any], tick: Callable[[], None
 def _sound(out: Path, name: str, facts: dict[str, Any]) -> bool:
     """Whether a listed shard still holds what it held."""
     try:
-        return content_hash_of(read_shard(out / name)) == facts["sha256"]
+        return content_hash_of(read_shard(out / name)) == str(facts["sha256"])
     except (OSError, ValueError):  # Arrow's errors are both
         return False
 
@@ -260,8 +260,7 @@ def _fill(manifest: Manifest, workers: int, on_progress: Progress) -> int:
     alone = workers <= 1 or len(numbers) <= 1
     work = partial(_shard, out=out, spec=spec, tick=tick if alone else None)
     for name, facts in finished(work, numbers, workers):
-        manifest.pieces[name] = facts
-        manifest.save()
+        manifest.add(name, facts)
         if not alone:
             done += facts["rows"]
             on_progress(done, spec["episodes"])

@@ -77,12 +77,14 @@ def grey_png(pixels: NDArray[Any]) -> bytes:
     ok, data = cv2.imencode(".png", pixels)
     if not ok:
         raise ValueError(f"cannot encode {pixels.shape} {pixels.dtype} as PNG")
-    return data.tobytes()  # type: ignore[no-any-return]
+    return bytes(data)
 
 
 def grey_pixels(data: bytes) -> NDArray[Any]:
     """The inverse of `grey_png`."""
-    pixels: NDArray[Any] = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError("not a picture")
     return pixels
 
 

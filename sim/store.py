@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,12 +56,20 @@ class Manifest:
     folder: Path
     spec: dict[str, Any]
     pieces: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _saved: float = field(default=0.0, init=False, repr=False)
 
     def save(self) -> None:
         """Write it."""
+        self._saved = time.monotonic()
         pieces = dict(sorted(self.pieces.items()))
         body = {"spec": self.spec, "spec_hash": hash_of(self.spec), "pieces": pieces}
         write_atomically(self.folder / MANIFEST, (json.dumps(body, indent=1) + "\n").encode())
+
+    def add(self, name: str, facts: dict[str, Any]) -> None:
+        """List a finished piece. It is written at most once a second: a kill in between costs those pieces, no more."""
+        self.pieces[name] = facts
+        if time.monotonic() - self._saved > 1:
+            self.save()
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
@@ -143,7 +152,10 @@ def filling(out: Path, spec: dict[str, Any], resume: bool) -> Iterator[Manifest]
         except BlockingIOError:
             raise UserError(f"'{out}' is being filled by another process; wait for it or choose another --out") from None
         manifest = _prepare(out, spec, resume)
-        yield manifest
+        try:
+            yield manifest
+        finally:
+            manifest.save()
     except OSError as error:
         kept = f"{len(manifest.pieces)} finished pieces are kept" if manifest else "nothing was written"
         raise UserError(

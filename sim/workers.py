@@ -70,7 +70,7 @@ def finished(work: Callable[[Piece], Result], pieces: Sequence[Piece], workers: 
             yield future.result()
     except BrokenProcessPool:
         raise UserError(
-            "a worker process died, perhaps for want of memory; what was finished is kept: run again with --resume and fewer workers"
+            "a worker process died, perhaps for want of memory; what was finished is kept: use --resume and fewer workers"
         ) from None
     finally:
         stop.set()

@@ -176,7 +176,7 @@ class Camera:
     def at_height(self, row: float, column: float, height: float) -> Floats:
         """The world point [3] seen in a pixel on the horizontal plane z = ``height``."""
         ray = self.ray(row, column)
-        return np.asarray(self.position) + (height - self.position[2]) / ray[2] * ray
+        return self.at_depth(row, column, float((height - self.position[2]) / ray[2]))
 
 
 @dataclass(frozen=True)
