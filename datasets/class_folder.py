@@ -108,7 +108,9 @@ class ClassFolder(DataSpec):
         """Both parts, with the test pictures whose bytes are also in the train part counted (and left in)."""
         train, test, classes, how = self._parts()
         duplicates = count_duplicates((item.path for item in train), (item.path for item in test))
-        note = how if not duplicates else f"{how}; {duplicates} test pictures are byte-identical to train pictures and were left in"
+        note = (
+            how if not duplicates else f"{how}; {duplicates} test pictures are byte-identical to train pictures and were left in"
+        )
         name = self._root.resolve().name
         sources = [
             ClassSource(f"{name} {part} ({len(items)} pictures)", items, classes)
@@ -120,7 +122,9 @@ class ClassFolder(DataSpec):
     def _root(self) -> Path:
         roots = folders(self.root)
         if len(roots) > 1:
-            raise UserError(f"'{self.root}' names {len(roots)} folders; a folder of classes is one folder: give one, or join them")
+            raise UserError(
+                f"'{self.root}' names {len(roots)} folders; a folder of classes is one folder: give one, or join them"
+            )
         return roots[0]
 
     def _parts(self) -> tuple[list[Item], list[Item], tuple[str, ...], str]:

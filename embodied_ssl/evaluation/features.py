@@ -55,7 +55,9 @@ class Preprocessing:
         object.__setattr__(self, "mean", tuple(self.mean))  # JSON gives lists
         object.__setattr__(self, "std", tuple(self.std))
         if not 1 <= self.size <= self.resize:
-            raise UserError(f"pictures are cropped to {self.size} pixels after resizing to {self.resize}; need 1 <= size <= resize")
+            raise UserError(
+                f"pictures are cropped to {self.size} pixels after resizing to {self.resize}; need 1 <= size <= resize"
+            )
         if self.colour not in ("RGB", "grey"):
             raise UserError(f"colour '{self.colour}' is not known; there is RGB, grey")
 
