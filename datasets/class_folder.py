@@ -134,8 +134,8 @@ class ClassFolder(DataSpec):
         found = [name for name in (self.test, "val") if _has_classes(root / name)]
         if not found:
             raise UserError(
-                f"'{root}' has {self.train}/ but no {self.test}/ or val/ with class folders; add one, or give '{root / self.train}' "
-                "itself to have a part of its recordings set aside"
+                f"'{root}' has {self.train}/ but no {self.test}/ or val/ with class folders; add one, or give "
+                f"'{root / self.train}' itself to have a part of its recordings set aside"
             )
         train, test = _files_by_class(root / self.train), _files_by_class(root / found[0])
         classes = _check_classes(train, root / self.train)
@@ -269,8 +269,8 @@ def _test_recordings(items: Sequence[Item], classes: Sequence[str], root: Path) 
         sizes = Counter(item.recording for item in items if item.label == label)
         if len(sizes) < 2:
             raise UserError(
-                f"class '{name}' in '{root}' has one recording only ('{next(iter(sizes))}', {sizes.total()} pictures), which cannot "
-                "be split; add another, remove the class, or make train/ and test/ folders"
+                f"class '{name}' in '{root}' has one recording only ('{next(iter(sizes))}', {sizes.total()} pictures), "
+                "which cannot be split; add another, remove the class, or make train/ and test/ folders"
             )
         ranked = sorted(sizes, key=lambda recording: (digest("class folder test", recording), recording))
         chosen.update(ranked[: max(1, round(TEST_SHARE * len(ranked)))])

@@ -41,7 +41,8 @@ def describe(name: str, pictures: Pictures, on_progress: Progress = silent) -> F
 def raw16(pixels: Pixels) -> NDArray[np.float32]:
     """Uint8 [N, S, S, 3] to grey 16 x 16, area-averaged: float32 [N, 256]."""
     small = [cv2.resize(picture, (16, 16), interpolation=cv2.INTER_AREA) for picture in pixels]
-    return _grey(np.stack(small)).reshape(len(pixels), -1)
+    flat: NDArray[np.float32] = _grey(np.stack(small)).reshape(len(pixels), -1)
+    return flat
 
 
 def colour_histogram(pixels: Pixels) -> NDArray[np.float32]:
@@ -67,11 +68,11 @@ def gist(pixels: Pixels) -> NDArray[np.float32]:
         for turn in range(GIST_TURNS):
             energy = torch.fft.ifft2(part * _gabor(scale, turn, side)).abs()[:, inner, inner]
             found.append(torch.nn.functional.adaptive_avg_pool2d(energy[:, None], GIST_GRID).flatten(1))
-    return torch.cat(found, dim=1).numpy()
+    return np.asarray(torch.cat(found, dim=1).numpy(), np.float32)
 
 
 def _grey(pixels: Pixels) -> NDArray[np.float32]:
-    return (pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)) / 255
+    return np.asarray(pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / 255, np.float32)
 
 
 def _frequencies(side: int, full: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,7 +90,8 @@ def _even_contrast(frame: torch.Tensor) -> torch.Tensor:
     slow = torch.exp(-(vertical**2 + horizontal**2) / cut**2)
     fast = log - torch.fft.ifft2(torch.fft.fft2(log) * slow).real
     deviation = torch.fft.ifft2(torch.fft.fft2(fast**2) * slow).real.clamp_min(0).sqrt()
-    return fast / (0.2 + deviation)
+    even: torch.Tensor = fast / (0.2 + deviation)
+    return even
 
 
 def _low_frequencies(spectrum: torch.Tensor, side: int) -> torch.Tensor:

@@ -208,8 +208,8 @@ def extract(
     if features is None:
         features = _pooled_stages(backbone, preprocessing, pictures.pixels, torch.device(device), batch_size, name, on_progress)
         if path is not None:
-            found = features
-            write_whole(path, lambda file: np.savez(file, **{f"{i:03d}/{k}": v for i, (k, v) in enumerate(found.items())}))
+            arrays: Any = {f"{i:03d}/{stage}": values for i, (stage, values) in enumerate(features.items())}
+            write_whole(path, lambda file: np.savez(file, **arrays))
     return FeatureTable(name, features, pictures.labels, pictures.recordings, pictures.bad)
 
 

@@ -1,7 +1,7 @@
 """Linear probe: multinomial logistic regression on frozen features, with everything chosen on the train part alone.
 
-The penalty's inverse C is chosen by cross-validation over a grid that is widened until the choice lies inside it: a grid that ends
-too early understates some models more than others (a random stem by ten points on 15-Scene) and so fakes a gain.
+The penalty's inverse C is chosen by cross-validation over a grid that is widened until the choice lies inside it: a grid that
+ends too early understates some models more than others (a random stem by ten points on 15-Scene) and so fakes a gain.
 Features are standardised with the statistics of whatever was trained on: each fold's own part, never the part it is tested on.
 """
 
@@ -75,7 +75,7 @@ class Probe:
 
     def predict(self, C: float) -> Labels:
         """Labels of the test part after training with this C."""
-        if C < self.last_C:  # only the path from strong to weak penalty is a good start
+        if self.last_C > C:  # only the path from strong to weak penalty is a good start
             self.model = LogisticRegression(C=C, tol=self.tolerance, max_iter=2000, warm_start=True)
         self.last_C = C
         self.model.set_params(C=C)
@@ -90,7 +90,7 @@ class Probe:
 def choose(accuracy: Callable[[float], float], grid: Sequence[float] = GRID, bounds: tuple[float, float] = BOUNDS) -> Choice:
     """The C of highest accuracy, widening the grid by decades until the best is inside it or a bound is reached.
 
-    Among equals the smallest C inside the grid is taken (the strongest penalty); an end of the grid only if nothing inside is as good.
+    Among equals the smallest C inside the grid is taken (the strongest penalty); an end only if nothing inside is as good.
     """
     tried = {C: accuracy(C) for C in sorted(grid)}
     while True:
@@ -146,12 +146,11 @@ class Linear:
     """The linear protocol.
 
     Args:
-        search_tolerance: of the fits that choose C, in float32; looser than the final fit's, which changes no choice that matters.
-        tolerance: of the final fit, in float64.
+        tolerance: where fits stop, in float32 while C is chosen and in float64 at the end. One for both: a looser search
+            stops early, which hides that a large C overfits (1e-3 chose C = 100 for a random stem and lost a point).
     """
 
     name = "linear"
-    search_tolerance: float = 1e-3
     tolerance: float = 1e-4
     _known: dict[tuple[int, str], tuple[FeatureTable, Choice]] = field(default_factory=dict, repr=False)
 
@@ -160,7 +159,7 @@ class Linear:
         key = (id(train), layer)
         if key not in self._known:  # the table is kept with the choice, so that its id is not given to another
             folds, _ = make_folds(train.labels, train.recordings)
-            probes = list(folded(train.features[layer], train.labels, folds, self.search_tolerance))
+            probes = list(folded(train.features[layer], train.labels, folds, self.tolerance))
             self._known[key] = train, choose(lambda C: cross_validate(probes, C))
         return self._known[key][1]
 

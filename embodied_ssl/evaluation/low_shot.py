@@ -1,6 +1,7 @@
 """Low-shot: how good are the features when only a few pictures of each class are labelled?
 
-Ten fixed draws, the same for every model, so that rows pair draw by draw. In a draw the pictures of n = 5 are among those of n = 10.
+Ten fixed draws, the same for every model, so that rows pair draw by draw. In a draw, the pictures of n = 5 are among those
+of n = 10.
 The penalty is chosen once per n, by cross-validation inside the draws summed over draws; one draw alone picks badly.
 """
 
@@ -37,7 +38,7 @@ DRAWS = 10
 def draw_rows(labels: Labels, recordings: Sequence[str], shots: int, number: int) -> NDArray[np.intp]:
     """The rows of one draw: ``shots`` of each class, from different recordings as far as there are.
 
-    Depends on the draw's number and on how many pictures each class has, not on the model; draws of more shots contain those of fewer.
+    Depends on the draw's number and the pictures of each class, not on the model; draws of more shots contain those of fewer.
     """
     rows = []
     for label in np.unique(labels):
@@ -57,7 +58,7 @@ class LowShot:
     """The low-shot protocol.
 
     Args:
-        linear: chooses the best layer (on the whole train part, which is more than the few shots; the last layer needs no choice).
+        linear: chooses the best layer (on the whole train part, which is more than the few shots; the last needs no choice).
         shots: labelled pictures a class; those above the rarest class are left out.
         draws: repeats.
     """
@@ -105,7 +106,7 @@ class LowShot:
         for number in range(min(self.draws, max(2, 100 // n))):  # large draws vary little and cost much
             rows = draw_rows(train.labels, train.recordings, n, number)
             folds, _ = make_folds(train.labels[rows], [train.recordings[row] for row in rows], min(FOLDS, n))
-            probes += folded(features[rows], train.labels[rows], folds, self.linear.search_tolerance)
+            probes += folded(features[rows], train.labels[rows], folds, self.linear.tolerance)
         return choose(lambda C: cross_validate(probes, C))
 
     def _layer(

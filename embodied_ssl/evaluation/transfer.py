@@ -1,4 +1,4 @@
-"""Transfer: every model through the same protocols on the same pictures, with untrained networks and descriptors in the same table.
+"""Transfer: every model through the same protocols on the same pictures, beside untrained networks and plain descriptors.
 
 A figure without its baselines says little: an untrained stem reads scenes better than many a trained last layer.
 The difference to the same network untrained is therefore a row of its own, paired picture by picture.
@@ -23,7 +23,7 @@ from embodied_ssl.evaluation.knn import Knn
 from embodied_ssl.evaluation.linear import Linear
 from embodied_ssl.evaluation.low_shot import LowShot
 from embodied_ssl.evaluation.scores import Role, Score
-from embodied_ssl.evaluation.statistics import bootstrap, paired_difference, t_interval
+from embodied_ssl.evaluation.statistics import paired_difference, t_interval
 
 RANDOM_SEEDS = (0, 1, 2)
 
