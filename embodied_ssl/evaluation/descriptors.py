@@ -41,7 +41,7 @@ def describe(name: str, pictures: Pictures, on_progress: Progress = silent) -> F
 def raw16(pixels: Pixels) -> NDArray[np.float32]:
     """Uint8 [N, S, S, 3] to grey 16 x 16, area-averaged: float32 [N, 256]."""
     small = [cv2.resize(picture, (16, 16), interpolation=cv2.INTER_AREA) for picture in pixels]
-    flat: NDArray[np.float32] = _grey(np.stack(small)).reshape(len(pixels), -1)
+    flat: NDArray[np.float32] = _grey(np.stack(small)).reshape(len(pixels), 256)
     return flat
 
 

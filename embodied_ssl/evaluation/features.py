@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -266,7 +267,7 @@ def _read_cache(path: Path | None) -> dict[str, NDArray[np.float32]] | None:
     if path is None or not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name.split("/", 1)[1]: stored[name] for name in sorted(stored.files)}
-    except (OSError, ValueError, EOFError, IndexError):  # half a file from elsewhere: compute anew
+    except (OSError, ValueError, EOFError, IndexError, BadZipFile):  # half a file from elsewhere: compute anew
         return None

@@ -208,8 +208,8 @@ def _score_table(scores: Sequence[Score]) -> str:
         label = f'<th>{escape(model)}<span class="role">{escape(role)}</span></th>'
         rows.append(f'<tr class="{escape(role)}">{label}{body}</tr>')
     note = (
-        "Per cent of test pictures right; ± is the deviation over repeats, brackets are 95 % intervals. Layers, penalties and all "
-        "else were chosen on the train part. Bold: the best of its column, where its interval and the next one's do not overlap."
+        "Per cent of test pictures right; ± is the deviation over repeats, brackets are 95 % intervals. Layers, penalties and "
+        "all else were chosen on the train part. Bold: the best of its column, where its interval and the next one's do not overlap."
     )
     return (
         f'<div class="wide"><table class="scores"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>{_paragraph(note, "note")}'
