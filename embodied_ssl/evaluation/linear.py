@@ -1,0 +1,239 @@
+"""Linear probe: multinomial logistic regression on frozen features, with everything chosen on the train part alone.
+
+The penalty's inverse C is chosen by cross-validation over a grid that is widened until the choice lies inside it: a grid that
+ends too early understates some models more than others (a random stem by ten points on 15-Scene) and so fakes a gain.
+Features are standardised with the statistics of whatever was trained on: each fold's own part, never the part it is tested on.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from embodied_ssl.errors import UserError
+from embodied_ssl.evaluation.features import FeatureTable
+from embodied_ssl.evaluation.scores import Score
+from embodied_ssl.evaluation.statistics import mean_per_class, wilson
+
+Matrix = NDArray[np.floating[Any]]
+Labels = NDArray[np.int64]
+Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
+
+GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+BOUNDS = (1e-7, 1e5)
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value of C and how it came about.
+
+    Attributes:
+        C: inverse strength of the penalty, as scikit-learn counts it.
+        accuracy: cross-validated, on the train part.
+        tried: C -> accuracy for all that were tried.
+        at_bound: the best C lies at the end of the widest grid; a still wider one might do better.
+    """
+
+    C: float
+    accuracy: float
+    tried: dict[float, float]
+    at_bound: bool
+
+
+def standardise(train: Matrix, *others: Matrix) -> list[Matrix]:
+    """Subtract the mean and divide by the deviation of ``train`` [N, D], in all of the given; constant columns become 0."""
+    mean, std = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
+    scale = np.where(std > 1e-6 * np.maximum(np.abs(mean), 1e-6), std, np.inf)
+    return [((part - mean) / scale).astype(train.dtype) for part in (train, *others)]
+
+
+def shrink(train: Matrix, *others: Matrix) -> list[Matrix]:
+    """Fewer columns without changing an L2-penalised fit: the coordinates in the row space of ``train`` where N < D."""
+    if train.shape[0] >= train.shape[1]:
+        return [train, *others]
+    basis = np.linalg.qr(train.T)[0]
+    return [part @ basis for part in (train, *others)]
+
+
+class Probe:
+    """Fits for one training part, of increasing C, each started from the last."""
+
+    def __init__(self, train: Matrix, labels: Labels, test: Matrix, tolerance: float) -> None:
+        self.train, self.test = shrink(*standardise(train, test))
+        self.labels = labels
+        self.tolerance = tolerance
+        self.last_C = np.inf
+
+    def predict(self, C: float) -> Labels:
+        """Labels of the test part after training with this C."""
+        if self.last_C > C:  # only the path from strong to weak penalty is a good start
+            self.model = LogisticRegression(C=C, tol=self.tolerance, max_iter=2000, warm_start=True)
+        self.last_C = C
+        self.model.set_params(C=C)
+        with warnings.catch_warnings():
+            # With almost no penalty the optimum may be at infinity; where it stops is then as good as any.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.model.fit(self.train, self.labels)
+        predicted: Labels = self.model.predict(self.test)
+        return predicted
+
+
+def choose(accuracy: Callable[[float], float], grid: Sequence[float] = GRID, bounds: tuple[float, float] = BOUNDS) -> Choice:
+    """The C of highest accuracy, widening the grid by decades until the best is inside it or a bound is reached.
+
+    Among equals the smallest C inside the grid is taken (the strongest penalty); an end only if nothing inside is as good.
+    """
+    tried = {C: accuracy(C) for C in sorted(grid)}
+    while True:
+        ends = (min(tried), max(tried))
+        top = max(tried.values())
+        inside = [C for C, value in tried.items() if value == top and C not in ends]
+        if inside:
+            return Choice(min(inside), top, dict(sorted(tried.items())), False)
+        best = min(C for C, value in tried.items() if value == top)
+        further = best * 10 if best == ends[1] else best / 10
+        further = float(f"{further:.6g}")  # 1e-05, not 1.0000000000000001e-05
+        if not bounds[0] * 0.999 <= further <= bounds[1] * 1.001:
+            return Choice(best, top, dict(sorted(tried.items())), True)
+        tried[further] = accuracy(further)
+
+
+def make_folds(labels: Labels, recordings: Sequence[str], most: int = FOLDS) -> tuple[Folds, str]:
+    """Stratified folds that divide no recording where recordings repeat; and what they are made of.
+
+    Raises:
+        UserError: a class has one picture only, so no fold could both train and test on it.
+    """
+    counts = np.bincount(labels)
+    rarest = int(counts[counts > 0].min())
+    if rarest < 2:
+        raise UserError(
+            f"class number {int(np.flatnonzero(counts == rarest)[0])} has {rarest} training picture; "
+            "choosing the penalty needs at least 2 of each class: add pictures, or use the knn protocol"
+        )
+    rows = np.zeros(len(labels))
+    groups = np.unique(np.asarray(recordings), return_inverse=True)[1]
+    fewest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    if len(np.unique(groups)) < len(labels) and fewest >= 2:
+        splitter = StratifiedGroupKFold(min(most, fewest), shuffle=True, random_state=0)
+        return list(splitter.split(rows, labels, groups)), "recordings"
+    return list(StratifiedKFold(min(most, rarest), shuffle=True, random_state=0).split(rows, labels)), "pictures"
+
+
+def folded(features: Matrix, labels: Labels, folds: Folds, tolerance: float) -> Iterator[tuple[Probe, Labels]]:
+    """A probe for each fold, with the labels it should predict."""
+    for train, test in folds:
+        yield Probe(features[train], labels[train], features[test], tolerance), labels[test]
+
+
+def cross_validate(probes: Sequence[tuple[Probe, Labels]], C: float) -> float:
+    """The share of all held-out items that their folds' probes get right."""
+    hits = [float((probe.predict(C) == labels).sum()) for probe, labels in probes]
+    return sum(hits) / sum(len(labels) for _, labels in probes)
+
+
+@dataclass
+class Linear:
+    """The linear protocol.
+
+    Args:
+        tolerance: where fits stop, in float32 while C is chosen and in float64 at the end. One for both: a looser search
+            stops early, which hides that a large C overfits (1e-3 chose C = 100 for a random stem and lost a point).
+    """
+
+    name = "linear"
+    tolerance: float = 1e-4
+    _known: dict[tuple[int, str], tuple[FeatureTable, Choice]] = field(default_factory=dict, repr=False)
+
+    def choice(self, train: FeatureTable, layer: str) -> Choice:
+        """The C for one layer, by cross-validation on the train part; remembered."""
+        key = (id(train), layer)
+        if key not in self._known:  # the table is kept with the choice, so that its id is not given to another
+            folds, _ = make_folds(train.labels, train.recordings)
+            probes = list(folded(train.features[layer], train.labels, folds, self.tolerance))
+            self._known[key] = train, choose(lambda C: cross_validate(probes, C))
+        return self._known[key][1]
+
+    def best_layer(self, train: FeatureTable) -> str:
+        """The layer of highest cross-validated accuracy on the train part; the shallowest among equals."""
+        return max(train.layers, key=lambda layer: self.choice(train, layer).accuracy)
+
+    def run(self, train: FeatureTable, test: FeatureTable) -> list[Score]:
+        """Every layer's cross-validated accuracy, then the best and the last layer on the test part."""
+        folds, unit = make_folds(train.labels, train.recordings)
+        shared = {"folds": len(folds), "folds_of": unit, "standardised": True}
+        scores = []
+        for layer in train.layers:
+            choice = self.choice(train, layer)
+            settings = {"choice": "every", **shared, "tried": {f"{C:g}": value for C, value in choice.tried.items()}}
+            scores.append(
+                Score(
+                    train.model,
+                    "run",
+                    "",
+                    self.name,
+                    layer,
+                    "cv_accuracy",
+                    choice.accuracy,
+                    n=len(train.labels),
+                    settings={**settings, "C": choice.C, "C_at_bound": choice.at_bound},
+                )
+            )
+        for how, layer in (("best", self.best_layer(train)), ("last", train.last)):
+            choice = self.choice(train, layer)
+            hits = self._hits(train, test, layer, choice.C)
+            settings = {"choice": how, **shared, "C": choice.C, "C_at_bound": choice.at_bound}
+            scores += accuracy_scores(self.name, train.model, layer, hits, test.labels, settings)
+        return scores
+
+    def _hits(self, train: FeatureTable, test: FeatureTable, layer: str, C: float) -> NDArray[np.bool_]:
+        wide = [np.asarray(table.features[layer], np.float64) for table in (train, test)]
+        hits: NDArray[np.bool_] = Probe(wide[0], train.labels, wide[1], self.tolerance).predict(C) == test.labels
+        return hits
+
+
+def accuracy_scores(
+    protocol: str, model: str, layer: str, hits: NDArray[np.bool_], labels: Labels, settings: dict[str, Any]
+) -> list[Score]:
+    """Accuracy with Wilson's interval, and mean per-class accuracy, of one fit: hits [n]."""
+    share = wilson(int(hits.sum()), len(hits))
+    rows = np.asarray(hits, np.float32)[None]
+    settings = {**settings, "interval": "Wilson, over test pictures"}
+    return [
+        Score(
+            model,
+            "run",
+            "",
+            protocol,
+            layer,
+            "accuracy",
+            share.value,
+            None,
+            (share.low, share.high),
+            len(hits),
+            None,
+            None,
+            settings,
+            rows,
+        ),
+        Score(
+            model,
+            "run",
+            "",
+            protocol,
+            layer,
+            "mean_per_class_accuracy",
+            mean_per_class(rows, labels),
+            n=len(hits),
+            settings={**settings, "interval": "none"},
+        ),
+    ]

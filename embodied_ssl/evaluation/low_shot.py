@@ -1,0 +1,157 @@
+"""Low-shot: how good are the features when only a few pictures of each class are labelled?
+
+Ten fixed draws, the same for every model, so that rows pair draw by draw. In a draw, the pictures of n = 5 are among those
+of n = 10.
+The penalty is chosen once per n, by cross-validation inside the draws summed over draws; one draw alone picks badly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodied_ssl.errors import UserError
+from embodied_ssl.evaluation.features import FeatureTable
+from embodied_ssl.evaluation.linear import (
+    FOLDS,
+    Choice,
+    Labels,
+    Linear,
+    Matrix,
+    Probe,
+    choose,
+    cross_validate,
+    folded,
+    make_folds,
+)
+from embodied_ssl.evaluation.scores import Score
+from embodied_ssl.evaluation.statistics import bootstrap, mean_per_class
+from embodied_ssl.keys import generator
+
+SHOTS = (1, 5, 10, 20, 50)
+DRAWS = 10
+
+
+def draw_rows(labels: Labels, recordings: Sequence[str], shots: int, number: int) -> NDArray[np.intp]:
+    """The rows of one draw: ``shots`` of each class, from different recordings as far as there are.
+
+    Depends on the draw's number and the pictures of each class, not on the model; draws of more shots contain those of fewer.
+    """
+    rows = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        order = members[generator("low-shot", number, int(label)).permutation(len(members))]
+        seen: dict[str, int] = {}
+        turn = []
+        for row in order:
+            turn.append(seen.get(recordings[row], 0))
+            seen[recordings[row]] = turn[-1] + 1
+        rows.append(order[np.argsort(turn, kind="stable")][:shots])
+    return np.sort(np.concatenate(rows))
+
+
+@dataclass
+class LowShot:
+    """The low-shot protocol.
+
+    Args:
+        linear: chooses the best layer (on the whole train part, which is more than the few shots; the last needs no choice).
+        shots: labelled pictures a class; those above the rarest class are left out.
+        draws: repeats.
+    """
+
+    name = "low-shot"
+    linear: Linear = field(default_factory=Linear)
+    shots: Sequence[int] = SHOTS
+    draws: int = DRAWS
+
+    def run(self, train: FeatureTable, test: FeatureTable) -> list[Score]:
+        """Accuracy on the test part for each number of shots, of the best and the last layer."""
+        rarest = int(np.bincount(train.labels)[np.unique(train.labels)].min())
+        shots = sorted(n for n in self.shots if 1 <= n <= rarest)
+        if not shots:
+            raise UserError(
+                f"low-shot with {self.shots} pictures a class needs more than the {rarest} there are; give fewer shots"
+            )
+        scores, done = [], {}
+        for how, layer in (("best", self.linear.best_layer(train)), ("last", train.last)):
+            if layer not in done:
+                done[layer] = self._layer(train, test, layer, shots)
+            for n, (choice, hits) in done[layer].items():
+                scores += self._rows(train.model, layer, how, n, choice, hits, test.labels)
+        return scores
+
+    def choices(self, train: FeatureTable, layer: str, shots: Sequence[int]) -> dict[int, Choice]:
+        """C for each number of shots; one picture a class cannot be divided and takes the next number's."""
+        found = {n: self._choose(train, layer, n) for n in shots if n >= 2}
+        if 1 in shots:
+            found[1] = (
+                found[min(found)]
+                if found
+                else self._choose(train, layer, 2)
+                if self._can_double(train)
+                else Choice(1.0, 0, {}, True)
+            )
+        return found
+
+    def _can_double(self, train: FeatureTable) -> bool:
+        return int(np.bincount(train.labels)[np.unique(train.labels)].min()) >= 2
+
+    def _choose(self, train: FeatureTable, layer: str, n: int) -> Choice:
+        features: Matrix = train.features[layer]
+        probes: list[tuple[Probe, Labels]] = []
+        for number in range(min(self.draws, max(2, 100 // n))):  # large draws vary little and cost much
+            rows = draw_rows(train.labels, train.recordings, n, number)
+            folds, _ = make_folds(train.labels[rows], [train.recordings[row] for row in rows], min(FOLDS, n))
+            probes += folded(features[rows], train.labels[rows], folds, self.linear.tolerance)
+        return choose(lambda C: cross_validate(probes, C))
+
+    def _layer(
+        self, train: FeatureTable, test: FeatureTable, layer: str, shots: Sequence[int]
+    ) -> dict[int, tuple[Choice, NDArray[np.float32]]]:
+        choices = self.choices(train, layer, shots)
+        found = {}
+        for n in shots:
+            hits = []
+            for number in range(self.draws):
+                rows = draw_rows(train.labels, train.recordings, n, number)
+                probe = Probe(train.features[layer][rows], train.labels[rows], test.features[layer], self.linear.tolerance)
+                hits.append(probe.predict(choices[n].C) == test.labels)
+            found[n] = choices[n], np.asarray(hits, np.float32)
+        return found
+
+    def _rows(
+        self, model: str, layer: str, how: str, n: int, choice: Choice, hits: NDArray[np.float32], labels: Labels
+    ) -> list[Score]:
+        by_draw = hits.mean(1)
+        estimate = bootstrap(hits)
+        std = float(by_draw.std(ddof=1)) if self.draws > 1 else None
+        settings = {
+            "choice": how,
+            "C": choice.C,
+            "C_at_bound": choice.at_bound,
+            "draws": self.draws,
+            "standardised": True,
+            "interval": "bootstrap, over test pictures and draws",
+        }
+        interval = (estimate.low, estimate.high)
+        size = hits.shape[1]
+        per_class = mean_per_class(hits, labels)
+        return [
+            Score(model, "run", "", self.name, layer, "accuracy", estimate.value, std, interval, size, n, None, settings, hits),
+            Score(
+                model,
+                "run",
+                "",
+                self.name,
+                layer,
+                "mean_per_class_accuracy",
+                per_class,
+                n=size,
+                shots=n,
+                settings={**settings, "interval": "none"},
+            ),
+        ]

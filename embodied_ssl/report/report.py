@@ -1,0 +1,269 @@
+"""The report: one HTML file with everything in it, so that a run can be judged from a phone and sent by mail.
+
+A report is a list of sections, each a small object that knows how to write itself as HTML. No scripts, no outside files;
+every piece of text is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Protocol
+
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from embodied_ssl.core import Panel
+from embodied_ssl.errors import BadItem
+from embodied_ssl.evaluation.files import write_whole
+from embodied_ssl.evaluation.scores import Score, column, format_value, grid, headline
+from embodied_ssl.report import figures
+from embodied_ssl.report.style import STYLE
+
+
+class Section(Protocol):
+    """A part of the report."""
+
+    @property
+    def title(self) -> str: ...
+
+    def html(self) -> str:
+        """The part below its heading; "" leaves the section out."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values: what was run, on what, for how long."""
+
+    title: str
+    facts: Mapping[str, object]
+
+    def html(self) -> str:
+        rows = "".join(f"<tr><th>{escape(str(k))}</th><td>{escape(str(v))}</td></tr>" for k, v in self.facts.items())
+        return f'<table class="facts">{rows}</table>' if rows else ""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Captioned rows of pictures: what the data are, what the network is shown."""
+
+    title: str
+    panels: Sequence[Panel]
+    note: str = ""
+
+    def html(self) -> str:
+        parts = [_paragraph(self.note)]
+        for caption, pictures in self.panels:
+            sheet = figures.contact_sheet([(caption, pictures)])
+            parts.append(_figure(sheet, caption, f"{caption}: {len(pictures)} pictures"))
+        return "".join(parts) if self.panels else ""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Loss and held-out figures over training, each held-out figure beside its chance line."""
+
+    title: str
+    log: Path
+    note: str = ""
+
+    def html(self) -> str:
+        found = figures.read_log(self.log)
+        names = [name for name in found if name == "loss"] + figures.held_out_figures(found)
+        if not names:
+            return _paragraph("Nothing was logged yet.")
+        last = ", ".join(_last(name, found) for name in names)
+        return _paragraph(self.note) + _figure(figures.curves(found), f"At the end: {last}.", "training curves")
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """The motion patterns found in the training drives."""
+
+    title: str
+    centres: ArrayLike
+    sizes: Sequence[int]
+    names: Sequence[str]
+    points: ArrayLike
+    unit: str = ""
+
+    def html(self) -> str:
+        drawn = figures.patterns(self.centres, self.sizes, self.names, self.points, self.unit)
+        return _figure(drawn, "Each dot is one motion; each disc a pattern, its area growing with its share.", "motion patterns")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The score table: the run beside random init and descriptors, then its differences to random init, then every layer."""
+
+    title: str
+    scores: Sequence[Score]
+
+    def html(self) -> str:
+        if not self.scores:
+            return ""
+        parts = [_setting(self.scores), _score_table(headline(self.scores)), _differences(self.scores)]
+        for protocol in dict.fromkeys(score.protocol for score in self.scores if score.metric == "cv_accuracy"):
+            drawn = figures.layers(self.scores, protocol)
+            parts.append(
+                _figure(drawn, f"{protocol}: every layer, judged on the train part only.", f"{protocol} accuracy by layer")
+            )
+        return "".join(parts)
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Sentences, one a line."""
+
+    title: str
+    lines: Sequence[str]
+
+    def html(self) -> str:
+        return _list(self.lines)
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Command lines to do it again."""
+
+    title: str
+    lines: Sequence[str]
+
+    def html(self) -> str:
+        return f"<pre>{escape(chr(10).join(self.lines))}</pre>" if self.lines else ""
+
+
+@dataclass(frozen=True)
+class BadItems:
+    """What was left out and why; also said when it is nothing."""
+
+    title: str
+    items: Sequence[BadItem] = field(default=())
+    most: int = 50
+
+    def html(self) -> str:
+        if not self.items:
+            return _paragraph("Everything could be read.")
+        more = f" The first {self.most} are shown." if len(self.items) > self.most else ""
+        head = _paragraph(f"{len(self.items)} could not be read and {'was' if len(self.items) == 1 else 'were'} left out.{more}")
+        return head + _list([str(item) for item in self.items[: self.most]])
+
+
+def write_report(path: Path | str, sections: Iterable[Section], title: str = "embodied_ssl", subtitle: str = "") -> Path:
+    """Write one self-contained HTML file, whole or not at all.
+
+    Args:
+        path: the file; its folder is made if absent.
+        sections: in the order shown; those with nothing to say are left out.
+        title: the heading.
+        subtitle: one line below it.
+    """
+    bodies = [(section.title, section.html()) for section in sections]
+    parts = [f"<section><h2>{escape(name)}</h2>{body}</section>" for name, body in bodies if body]
+    lead = f'<p class="lead">{escape(subtitle)}</p>' if subtitle else ""
+    page = (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
+        f'initial-scale=1"><title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main><header><h1>{escape(title)}</h1>'
+        f"{lead}</header>\n" + "\n".join(parts) + "\n</main></body></html>\n"
+    )
+    write_whole(Path(path), lambda file: file.write(page.encode("utf-8", errors="replace")))
+    return Path(path)
+
+
+def _last(name: str, log: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
+    chance = log.get(figures.chance_of(name))
+    beside = f" (chance {chance[1][-1]:.3g})" if chance and chance[1] else ""
+    return f"{name.replace('held_out/', 'held-out ')} {log[name][1][-1]:.3g}{beside}"
+
+
+def _setting(scores: Sequence[Score]) -> str:
+    """What the figures are on: data set, test items, how it was split, what was skipped."""
+    lines = []
+    for dataset in dict.fromkeys(score.dataset for score in scores):
+        own = [score for score in scores if score.dataset == dataset]
+        tested = next((score for score in own if score.metric == "accuracy"), own[0])
+        split = tested.settings.get("split", "")
+        lines.append(f"{dataset or 'data'}: {tested.n} test pictures" + (f"; {split}." if split else "."))
+        skipped = tested.settings.get("skipped", {})
+        count = sum(int(part.get("count", 0)) for part in skipped.values())
+        if count:
+            first = [name for part in skipped.values() for name in part.get("first", ())]
+            lines.append(f"{count} pictures could not be read and were left out of every row: {'; '.join(first[:5])}")
+    return "".join(_paragraph(line) for line in lines)
+
+
+def _score_table(scores: Sequence[Score]) -> str:
+    columns, models, cells = grid(scores)
+    if not models:
+        return ""
+    bold = {id(score) for name in columns if (score := clear_best([cells[m, name] for m, _ in models if (m, name) in cells]))}
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    rows = []
+    for model, role in models:
+        found = [cells.get((model, name)) for name in columns]
+        body = "".join(_cell(score, score is not None and id(score) in bold) for score in found)
+        label = f'<th>{escape(model)}<span class="role">{escape(role)}</span></th>'
+        rows.append(f'<tr class="{escape(role)}">{label}{body}</tr>')
+    note = (
+        "Per cent of test pictures right; ± is the deviation over repeats, brackets are 95 % intervals. Layers, penalties and "
+        "all else were chosen on the train part. Bold: the best of its column, where its interval and the next one's do not overlap."
+    )
+    return (
+        f'<div class="wide"><table class="scores"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>{_paragraph(note, "note")}'
+    )
+
+
+def clear_best(scores: Sequence[Score]) -> Score | None:
+    """The best score, if its interval lies above those of all others; a score without an interval is never clearly anything."""
+    if len(scores) < 2:
+        return None
+    best, *others = sorted(scores, key=lambda score: -score.value)
+    highest = [score.interval[1] if score.interval else 1.0 for score in others]
+    return best if best.interval is not None and best.interval[0] > max(highest) else None
+
+
+def _cell(score: Score | None, bold: bool) -> str:
+    if score is None:
+        return "<td>–</td>"
+    value, _, rest = format_value(score).partition(" ")
+    value = f"<b>{escape(value)}</b>" if bold else f"<span>{escape(value)}</span>"
+    small = " ".join(part for part in (rest, score.layer) if part)
+    return (
+        f'<td>{value}<span class="small">{escape(rest)}</span><span class="small">{escape(score.layer)}</span></td>'
+        if small
+        else f"<td>{value}</td>"
+    )
+
+
+def _differences(scores: Sequence[Score]) -> str:
+    found = [score for score in scores if score.metric == "minus_random"]
+    if not found:
+        return ""
+    rows = []
+    for score in found:
+        low, high = score.interval or (0.0, 0.0)
+        verdict = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+        cells = (score.model, column(score), format_value(score), verdict)
+        kind = verdict.split()[0]
+        rows.append(f'<tr class="{kind}">' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    head = "<tr><th>model</th><th>protocol</th><th>points</th><th></th></tr>"
+    note = "Paired over test pictures; what another pretraining seed would change is not in the interval."
+    table = f'<div class="wide"><table class="plain">{head}{"".join(rows)}</table></div>'
+    return f"<h3>Minus the same network untrained</h3>{table}{_paragraph(note, 'note')}"
+
+
+def _figure(drawn: Figure | figures.Image, caption: str, alternative: str) -> str:
+    data = base64.b64encode(figures.png(drawn)).decode()
+    words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><img alt="{escape(alternative)}" src="data:image/png;base64,{data}">{words}</figure>'
+
+
+def _paragraph(text: str, kind: str = "") -> str:
+    return f"<p{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{escape(text)}</p>" if text else ""
+
+
+def _list(lines: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>" if lines else ""
