@@ -1,0 +1,352 @@
+"""The command line: parses, calls, prints. Nothing heavy is imported before a command needs it.
+
+A user's mistake is one line on standard error and exit code 2; Ctrl-C ends with 130, after saving.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from embodied_ssl import __version__
+from embodied_ssl.errors import UserError, suggest
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Visual features without labels: from pictures, egocentric video, the camera's own motion, and what a robot touches.",
+)
+
+Json = Annotated[str, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
+Workers = Annotated[int, typer.Option(help="Processes that read data; they change nothing but the time. -1 chooses.")]
+Seed = Annotated[int, typer.Option(help="Decides every random draw.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue what is in --out.")]
+
+
+@app.command()
+def pretrain(
+    config: Annotated[str, typer.Argument(help="A config's name (see `list configs`) or the path of a .py file.")],
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as data.root=FOLDER.")] = [],  # noqa: B006
+    steps: Annotated[int, typer.Option(help="Length of the run in steps (part of the config).")] = 0,
+    stop_after: Annotated[int, typer.Option(help="End early after this many steps; the schedule stays.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides every random draw (part of the config).")] = -1,
+    workers: Workers = -1,
+    out: Annotated[str, typer.Option(help="The run folder; runs/CONFIG if not given.")] = "",
+    init: Annotated[str, typer.Option(metavar="RUN|FILE", help="Start the backbone from these weights.")] = "",
+    resume: Resume = False,
+    extend: Annotated[bool, typer.Option("--extend", help="With --resume: allow more --steps than before.")] = False,
+    device: Device = "auto",
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits each time on a GPU too.")] = False,
+    json_file: Json = "",
+) -> None:
+    """Train a backbone without labels."""
+    from embodied_ssl import config as configs
+    from embodied_ssl.progress import shown
+    from embodied_ssl.trainer import Options, Stopped
+    from embodied_ssl.trainer import pretrain as train
+
+    changes = [*set_, *([f"steps={steps}"] if steps else []), *([f"seed={seed}"] if seed >= 0 else [])]
+    stages = configs.load(config)
+    for change in changes:
+        stages = [configs.override(stage, change) for stage in stages]
+    folder = Path(out or f"runs/{Path(config).stem}")
+    options = Options(device, workers, resume, stop_after, init, deterministic, extend)
+    main_rank = os.environ.get("RANK", "0") == "0"
+    if main_rank:
+        for stage in stages:
+            _say("\n".join(configs.describe(stage)))
+    with shown("pretrain") as progress:
+        try:
+            train(stages, folder, options, progress)
+        except Stopped as stopped:
+            again = f"embodied-ssl pretrain {config} {_as_given(set_)}--out {folder} --resume"
+            progress.say(f"stopped at step {stopped.step} of {stages[stopped.stage].steps}, saved; continue with: {again}")
+            if stopped.by_signal:
+                raise typer.Exit(130) from None
+    if main_rank:
+        result = {"run": str(folder), "held_out": _last_held_out(folder), "bad_items": _count_bad(folder)}
+        _print_facts(result)
+        _write_json(json_file, result)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(metavar="RUN_OR_BACKBONE", help="A run folder, or an exported backbone.")],
+    on: Annotated[str, typer.Option("--on", metavar="DATA", help="A folder of class folders.")] = "",
+    protocol: Annotated[str, typer.Option(help="Of linear, knn, low-shot, pretext, with commas.")] = "linear,knn,low-shot",
+    config: Annotated[str, typer.Option(help="The run's config, when it lies outside the package (for pretext).")] = "",
+    device: Device = "auto",
+    workers: Workers = -1,
+    json_file: Json = "",
+) -> None:
+    """Judge frozen features on labelled pictures, beside the same network untrained and plain descriptors."""
+    from embodied_ssl.evaluation.run import evaluate_run
+    from embodied_ssl.evaluation.scores import format_table
+    from embodied_ssl.progress import shown
+
+    with shown("evaluate") as progress:
+        result = evaluate_run(
+            Path(run), on, _words(protocol), config, device, workers, lambda what, done, total: progress.update(done, total, what)
+        )
+    _say(format_table(result.scores))
+    for line in result.notes:
+        _say(line)
+    _write_json(json_file, [score.to_json() for score in result.scores])
+
+
+@app.command()
+def simulate(
+    out: Annotated[str, typer.Option(help="The folder to fill.")],
+    task: Annotated[str, typer.Option(help="Of grasp, push, poke, with commas; or drive.")] = "grasp,push,poke",
+    episodes: Annotated[int, typer.Option(help="Interactions, or drives.")] = 300,
+    workers: Annotated[int, typer.Option(help="Processes; they change nothing but the time.")] = 1,
+    seed: Seed = 0,
+    resume: Resume = False,
+    json_file: Json = "",
+) -> None:
+    """Generate a data set of robot interactions, or of drives through rooms with exact poses and labelled stills."""
+    from embodied_ssl.progress import shown
+    from embodied_ssl.sim.collect import collect
+    from embodied_ssl.sim.drive import collect_drives
+
+    tasks = _words(task)
+    if "drive" in tasks and len(tasks) > 1:
+        raise UserError(f"drives and interactions are different data sets, but --task is {task}; make them one after the other")
+    with shown("simulate") as progress:
+        if tasks == ["drive"]:
+            summary = collect_drives(Path(out), episodes, seed, workers, resume, on_progress=progress.update)
+        else:
+            summary = collect(Path(out), tasks, episodes, seed, workers, resume, on_progress=progress.update)
+    result = {"out": out, "total": summary.total, "made": summary.made, "sha256": summary.sha256, **summary.success}
+    _print_facts(result)
+    _write_json(json_file, result)
+
+
+@app.command()
+def embed(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or an exported backbone.")],
+    on: Annotated[str, typer.Option("--on", metavar="FOLDER", help="A folder of pictures.")],
+    out: Annotated[str, typer.Option(metavar="FILE", help="features.npy or features.parquet")] = "features.parquet",
+    device: Device = "auto",
+    json_file: Json = "",
+) -> None:
+    """Write the features of every picture in a folder."""
+    from embodied_ssl.checkpoint import load_backbone
+    from embodied_ssl.distributed import choose_device
+    from embodied_ssl.evaluation.embedding import embed_folder
+    from embodied_ssl.evaluation.run import preprocessing_of
+    from embodied_ssl.progress import shown
+
+    backbone, card = load_backbone(Path(run))
+    with shown("embed") as progress:
+        rows, bad = embed_folder(
+            backbone,
+            preprocessing_of(card),
+            on,
+            Path(out),
+            choose_device(device),
+            lambda what, done, total: progress.update(done, total, what),
+        )
+    result = {"file": out, "rows": rows, "width": backbone.width, "left_out": [str(item) for item in bad]}
+    _print_facts(result)
+    _write_json(json_file, result)
+
+
+@app.command()
+def show(
+    config: Annotated[str, typer.Argument(help="A config's name or the path of a .py file.")],
+    on: Annotated[str, typer.Option("--on", metavar="DATA", help="The data folder.")] = "",
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = [],  # noqa: B006
+    out: Annotated[str, typer.Option(metavar="FILE", help="The PNG to write.")] = "views.png",
+    json_file: Json = "",
+) -> None:
+    """Draw what a config's view makes of the data, before any training."""
+    from embodied_ssl import config as configs
+    from embodied_ssl.inspection import view_panels, with_data, write_sheet
+
+    run = configs.load(config)[0]
+    for change in set_:
+        run = configs.override(run, change)
+    panels = view_panels(with_data(run, on) if on else run)
+    write_sheet(Path(out), panels)
+    result = {"file": out, "rows": [caption for caption, _ in panels]}
+    _print_facts(result)
+    _write_json(json_file, result)
+
+
+@app.command()
+def inspect(data: Annotated[str, typer.Argument(metavar="DATA", help="Any folder.")], json_file: Json = "") -> None:
+    """Say what a folder is, what can be trained on it, and what in it cannot be read."""
+    from embodied_ssl.inspection import inspect_data
+
+    found = inspect_data(data)
+    left_out = found["left_out"]
+    _print_facts({**found, "left_out": len(left_out)})
+    for item in left_out[:20]:
+        _say(f"  left out: {item['name']}: {item['reason']}")
+    _write_json(json_file, found)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="methods, backbones, datasets, protocols or configs; all if not given.")] = "",
+    json_file: Json = "",
+) -> None:
+    """List what there is."""
+    kinds = ("methods", "backbones", "datasets", "protocols", "configs")
+    if what and what not in kinds:
+        raise UserError(f"nothing is called '{what}' here{suggest(what, kinds)}")
+    found = {kind: _listing(kind) for kind in kinds if not what or kind == what}
+    for kind, rows in found.items():
+        _say(f"{kind}:")
+        for name, line in rows.items():
+            _say(f"  {name:28}{line}")
+    _write_json(json_file, found)
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option(help="The folder for data, run and report.")] = "runs/demo",
+    videos: Annotated[str, typer.Option(help="A folder of videos instead of simulated drives' films.")] = "",
+    drives: Annotated[str, typer.Option(help="A folder of drives instead of simulated ones.")] = "",
+    scenes: Annotated[str, typer.Option(help="A folder of class folders instead of simulated rooms.")] = "",
+    steps: Annotated[int, typer.Option(help="Of pretraining.")] = 0,
+    device: Device = "auto",
+    json_file: Json = "",
+) -> None:
+    """Simulate, pretrain on all of it, judge the features on scenes, and write a report: minutes on a laptop."""
+    from embodied_ssl.demo import run_demo
+    from embodied_ssl.progress import shown
+
+    with shown("demo") as progress:
+        result = run_demo(Path(out), videos, drives, scenes, steps, device, progress)
+    _say(result.table)
+    _say(f"report: {result.report}")
+    _write_json(json_file, {"report": str(result.report), "scores": [score.to_json() for score in result.scores]})
+
+
+@app.command()
+def doctor(json_file: Json = "") -> None:
+    """Check this machine: packages, system libraries, simulator, GPU, disk."""
+    from embodied_ssl.doctor import as_json, examine
+
+    found = examine()
+    for one in found:
+        _say(one.line())
+    _write_json(json_file, as_json(found))
+    if any(one.state == "missing" for one in found):
+        raise typer.Exit(1)
+
+
+def _listing(kind: str) -> dict[str, str]:
+    from embodied_ssl import discover
+
+    if kind == "methods":
+        return {
+            name: discover.first_sentence(sys.modules[method.__module__]) for name, method in sorted(discover.methods().items())
+        }
+    if kind == "backbones":
+        from embodied_ssl import backbones
+
+        return dict.fromkeys(backbones.names(), "") | {"timm:NAME": "any timm network that gives its stages (extra: timm)"}
+    if kind == "datasets":
+        return {spec.__name__: spec.protocol for spec in discover.specs()}
+    if kind == "protocols":
+        from embodied_ssl.evaluation.run import PROTOCOLS
+
+        return dict(PROTOCOLS)
+    return discover.configs()
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _as_given(changes: Sequence[str]) -> str:
+    return "".join(f"--set {change} " for change in changes)
+
+
+def _say(line: str) -> None:
+    typer.echo(line)
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            _say(f"{name}:")
+            for key, inner in value.items():
+                _say(f"  {key}: {inner:.4g}" if isinstance(inner, float) else f"  {key}: {inner}")
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            _say(f"{name}: {shown:.4g}" if isinstance(shown, float) else f"{name}: {shown}")
+
+
+def _last_held_out(folder: Path) -> dict[str, float]:
+    from embodied_ssl.files import read_lines
+
+    rows = [row for row in read_lines(folder / "log.jsonl") if any(key.startswith("held_out/") for key in row)]
+    return {key.removeprefix("held_out/"): value for key, value in (rows[-1] if rows else {}).items() if "held_out/" in key}
+
+
+def _count_bad(folder: Path) -> int:
+    from embodied_ssl.files import read_lines
+
+    return len(read_lines(folder / "bad_items.jsonl"))
+
+
+def _write_json(path: str, value: Any) -> None:
+    if path:
+        from embodied_ssl.files import atomic
+
+        with atomic(Path(path)) as file:
+            file.write((json.dumps(value, indent=1) + "\n").encode())
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False) -> None:
+    if version:
+        _say(__version__)
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; never shows a traceback for a user's mistake."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve the reading processes
+    import click
+
+    try:
+        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except UserError as error:
+        _fail(str(error))
+    except click.NoSuchOption as error:
+        _fail(f"no option '{error.option_name}'{suggest(error.option_name, error.possibilities or [])}; see --help")
+    except click.UsageError as error:
+        commands = [
+            command.name or (command.callback.__name__ if command.callback else "") for command in app.registered_commands
+        ]
+        _fail(
+            error.format_message().rstrip(".")
+            + (f"; there is {', '.join(commands)}" if "command" in str(error) else "; see --help")
+        )
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("interrupted; what was finished is kept, and --resume continues it\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        os._exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> None:
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.exit(2)

@@ -1,0 +1,63 @@
+"""What there is: methods, data readers and configs are found by looking into their folders, so nothing is registered."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from embodied_ssl import config
+from embodied_ssl.core import Method
+from embodied_ssl.datasets.source import DataSpec
+
+HERE = Path(__file__).parent
+
+
+def modules(folder: str) -> Iterator[ModuleType]:
+    """Import every module in a folder of the package, in the order of their names."""
+    for found in pkgutil.walk_packages([str(HERE / folder)], f"embodied_ssl.{folder}."):
+        if not found.ispkg:
+            yield importlib.import_module(found.name)
+
+
+def methods() -> dict[str, type[Method]]:
+    """Every method by the name of its file."""
+    return {module.__name__.rsplit(".", 1)[1]: kind for module in modules("methods") for kind in _own(module, Method)}
+
+
+def specs() -> list[type[DataSpec]]:
+    """Every reader of data."""
+    return [kind for module in modules("datasets") for kind in _own(module, DataSpec)]
+
+
+def spec_for(folder: Path) -> type[DataSpec] | None:
+    """The reader that recognises a folder: the most specific first, a plain folder of pictures or videos last."""
+    plain = ("PictureFolder", "VideoFolder")
+    ordered = sorted(specs(), key=lambda kind: (kind.__name__ in plain, kind.__name__))
+    return next((kind for kind in ordered if kind.recognises(folder)), None)
+
+
+def first_sentence(thing: object) -> str:
+    """The first line of a docstring."""
+    return (inspect.getdoc(thing) or "").split("\n")[0]
+
+
+def configs() -> dict[str, str]:
+    """Installed configs and the first line of each."""
+    found = {}
+    for name in config.names():
+        text = (HERE / "configs" / f"{name}.py").read_text()
+        found[name] = text.split('"""')[1].strip().split("\n")[0] if '"""' in text else ""
+    return found
+
+
+def _own(module: ModuleType, base: type) -> list[type]:
+    """Concrete subclasses that a module itself defines."""
+    return [
+        kind
+        for _, kind in inspect.getmembers(module, inspect.isclass)
+        if issubclass(kind, base) and kind.__module__ == module.__name__ and not inspect.isabstract(kind)
+    ]

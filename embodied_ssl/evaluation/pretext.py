@@ -1,0 +1,101 @@
+"""The pretext protocol: how well a run answers its own question on recordings it never saw, beside the same net untrained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+
+from embodied_ssl import checkpoint as checkpoints
+from embodied_ssl import held_out
+from embodied_ssl.config import Run, from_json
+from embodied_ssl.core import Learner, Method
+from embodied_ssl.errors import UserError
+from embodied_ssl.evaluation.scores import Role, Score
+from embodied_ssl.keys import torch_seed
+from embodied_ssl.loader import Feed, Stream
+from embodied_ssl.trainer import open_sources
+
+EXAMPLES = 2048
+
+
+def evaluate_pretext(run_folder: Path, stages: list[Run] | None, device: torch.device, workers: int = 0) -> list[Score]:
+    """Ask the held-out questions of a run's own data.
+
+    Args:
+        run_folder: made by pretrain.
+        stages: the config, when it lies outside the package; else None, and it is rebuilt from the run folder.
+        device: where to run.
+        workers: processes that read.
+
+    Returns:
+        One row a figure for the run, and for the same network untrained (role ``random``); chance in ``settings["chance"]``.
+
+    Raises:
+        UserError: no checkpoint, a config that cannot be rebuilt, or data without a held-out recording.
+    """
+    stored = checkpoints.load_checkpoint(run_folder / "checkpoints" / "last.pt")
+    runs = stages or list(from_json(json.loads(stored["config"])))
+    run = runs[stored["stage"]]
+    trained, fresh = _learner(run), _learner(run)
+    checkpoints.adopt_buffers(trained, stored["learner"])
+    trained.load_state_dict(stored["learner"])
+    _share_findings(trained, fresh)
+    tasks: Mapping[str, Method] = trained.method.children_by_name or {"": trained.method}
+    sizes: Mapping[str, int] = getattr(trained.method, "batch_sizes", {})
+    questions = {
+        name: Stream(name, out, tasks[name].view, sizes.get(name, run.batch_size))
+        for name, (_, out) in open_sources(run.data, tasks).items()
+        if len(out)
+    }
+    if not questions:
+        raise UserError("the run's data is a single recording, so nothing was held out to ask; leave pretext out of --protocol")
+    feed = Feed(questions, run.seed, workers)
+    rows: list[Score] = []
+    models: list[tuple[Learner, str, Role]] = [(trained, "run", "run"), (fresh, "random init", "random")]
+    for learner, name, role in models:
+        figures = held_out.ask(learner.to(device), feed, EXAMPLES, device, nullcontext)
+        rows += _rows(figures, name, role, run, questions)
+    return rows
+
+
+def _learner(run: Run) -> Learner:
+    torch.manual_seed(torch_seed(run.seed, "weights", 0))
+    backbone = run.backbone.build()
+    return Learner(backbone, run.method.build(backbone))
+
+
+def _share_findings(trained: Learner, fresh: Learner) -> None:
+    """Give the untrained learner what `Method.fit` found, so that both are asked the same questions."""
+    buffers = {name: buffer for name, buffer in trained.named_buffers() if name.startswith("method.")}
+    checkpoints.adopt_buffers(fresh, buffers)
+    fresh.load_state_dict({**fresh.state_dict(), **buffers})
+
+
+def _rows(figures: Mapping[str, float], model: str, role: Role, run: Run, questions: Mapping[str, Stream]) -> list[Score]:
+    rows = []
+    for key, value in figures.items():
+        task, _, metric = key.rpartition("/")
+        if metric.startswith("chance_"):
+            continue
+        stream = questions[task]
+        chance = figures.get(f"{task}/chance_{metric}" if task else f"chance_{metric}")
+        settings = {"examples": min(EXAMPLES, len(stream.source) * stream.view.copies), "chance": chance, "choice": "last"}
+        rows.append(
+            Score(
+                model,
+                role,
+                stream.source.name,
+                f"pretext {task}".strip(),
+                "method",
+                metric,
+                value,
+                n=settings["examples"],  # type: ignore[arg-type]
+                pretrain_seed=run.seed,
+                settings=settings,
+            )
+        )
+    return rows

@@ -1,0 +1,94 @@
+"""Evaluate a run folder: choose the protocols, load the backbone as its card says, put all rows into one list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embodied_ssl import config as configs
+from embodied_ssl.backbones import BackboneConfig
+from embodied_ssl.checkpoint import load_backbone
+from embodied_ssl.datasets.class_folder import open_target
+from embodied_ssl.distributed import choose_device
+from embodied_ssl.errors import UserError, suggest
+from embodied_ssl.evaluation.features import Preprocessing
+from embodied_ssl.evaluation.scores import Score, save_scores
+from embodied_ssl.evaluation.transfer import Candidate, evaluate
+
+PROTOCOLS = {
+    "linear": "logistic regression on frozen features of every stage; strength and layer chosen on the train part",
+    "knn": "cosine nearest neighbours, k 20, T 0.07",
+    "low-shot": "logistic regression from 1 to 50 pictures a class, 10 draws",
+    "pretext": "the run's own question on its own held-out recordings",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All rows, and sentences a reader of them should know."""
+
+    scores: list[Score]
+    notes: list[str]
+
+
+def preprocessing_of(card: dict[str, Any]) -> Preprocessing:
+    """What pictures an exported backbone is judged on: its own mean and deviation, at its training size but at least 96 pixels.
+
+    Small training crops show objects larger than whole pictures do, so judging at a larger size is usual and better.
+    """
+    stated = card.get("preprocessing", {})
+    size = max(96, int(stated.get("size") or 96))
+    return Preprocessing(
+        size,
+        round(size * 7 / 6),
+        tuple(stated.get("mean", (0.485, 0.456, 0.406))),
+        tuple(stated.get("std", (0.229, 0.224, 0.225))),
+    )
+
+
+def evaluate_run(
+    run: Path,
+    data: str,
+    protocols: Sequence[str],
+    config: str,
+    device: str,
+    workers: int,
+    on_progress: Callable[[str, int, int], None],
+) -> Evaluation:
+    """Run protocols on a trained backbone; rows are also kept in the run folder's ``evaluation/``.
+
+    Raises:
+        UserError: an unknown protocol, no data for a protocol that needs it, or nothing trained in the folder.
+    """
+    for name in protocols:
+        if name not in PROTOCOLS:
+            raise UserError(f"no protocol '{name}'{suggest(name, PROTOCOLS)}")
+    on_features = [name for name in protocols if name != "pretext"]
+    if on_features and not data:
+        raise UserError(f"{', '.join(on_features)} need labelled pictures; give a folder of class folders with --on")
+    scores: list[Score] = []
+    notes: list[str] = []
+    chosen = choose_device(device)
+    if on_features:
+        target = open_target(data)
+        backbone, card = load_backbone(run)
+        origin = card.get("origin", {})
+        candidate = Candidate(
+            run.name,
+            backbone,
+            BackboneConfig(**card["architecture"]),
+            preprocessing_of(card),
+            pretrain_seed=origin.get("seed"),
+        )
+        scores += evaluate([candidate], target, on_features, device=chosen, on_progress=on_progress)
+        notes.append(f"{target.name}: {target.note}")
+    if "pretext" in protocols:
+        from embodied_ssl.evaluation.pretext import evaluate_pretext
+
+        stages = configs.load(config) if config else None
+        scores += evaluate_pretext(run, stages, chosen, max(0, workers))
+    if (run / "backbone").is_dir():
+        save_scores(run / "evaluation" / f"{Path(data).name or 'pretext'}.json", scores)
+    return Evaluation(scores, notes)

@@ -1,0 +1,116 @@
+"""What is in a folder, and what could be trained on it; and what a config's view makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from embodied_ssl import config, discover, held_out
+from embodied_ssl.config import Run
+from embodied_ssl.core import Method, Panel
+from embodied_ssl.datasets.source import DataSpec, Source, folders
+from embodied_ssl.errors import UserError
+from embodied_ssl.keys import generator, torch_seed
+from embodied_ssl.loader import Feed, Stream
+from embodied_ssl.trainer import open_sources
+
+
+def inspect_data(given: str) -> dict[str, Any]:
+    """Describe a data folder.
+
+    Returns:
+        ``reader``, ``layout``, ``name``, ``samples``, ``recordings``, ``held_out_recordings``, ``provides``,
+        ``motion_unit``, ``left_out`` (name and reason), and ``configs`` that can train on it.
+
+    Raises:
+        UserError: nothing here reads the folder.
+    """
+    spec = spec_at(given)
+    source, out = spec.open("all"), spec.open("held_out")
+    return {
+        "reader": type(spec).__name__,
+        "layout": type(spec).protocol,
+        "name": source.name,
+        "samples": len(source),
+        "recordings": len(set(source.recordings)),
+        "held_out_recordings": len(set(out.recordings)),
+        "provides": sorted(source.provides),
+        "motion_unit": source.motion_unit,
+        "left_out": [{"name": item.name, "reason": item.reason} for item in source.bad],
+        "configs": _trainable(type(spec), source),
+    }
+
+
+def spec_at(given: str) -> DataSpec:
+    """The reader for a folder, by what is in it.
+
+    Raises:
+        UserError: no such folder, or no reader recognises it.
+    """
+    first = folders(given)[0]
+    kind = discover.spec_for(first)
+    if kind is None:
+        layouts = "; ".join(k.protocol for k in discover.specs())
+        raise UserError(f"nothing here reads '{first}'; accepted are: {layouts}")
+    made = kind(root=given)  # type: ignore[call-arg]
+    return made
+
+
+def _trainable(kind: type[DataSpec], source: Source) -> list[str]:
+    """Configs whose data is of this kind, or whose method needs no more than this source provides."""
+    found = []
+    kinds = discover.methods()
+    for name in config.names():
+        run = config.load(name)[0]
+        if isinstance(run.data, Mapping):
+            continue
+        method = kinds.get(type(run.method).__module__.rsplit(".", 1)[1])
+        if isinstance(run.data, kind) or (method is not None and method.needs <= source.provides):
+            found.append(name)
+    return found
+
+
+def with_data(run: Run, given: str) -> Run:
+    """The run with its data folder set: for a single task, whatever reader the config names or the folder is recognised by.
+
+    Raises:
+        UserError: a multi-task run, whose tasks each want their own folder.
+    """
+    if isinstance(run.data, Mapping):
+        raise UserError("a multi-task run reads several folders; set each with --set data.TASK.root=FOLDER")
+    return dataclasses.replace(run, data=dataclasses.replace(run.data, root=given))  # type: ignore[type-var]
+
+
+def view_panels(run: Run, count: int = 8) -> list[Panel]:
+    """What a run's views make of its data, before any training: rows of ``count`` pictures.
+
+    Raises:
+        UserError: the data does not offer what a task needs.
+    """
+    torch.manual_seed(torch_seed(run.seed, "weights", 0))
+    method = run.method.build(run.backbone.build())
+    tasks: Mapping[str, Method] = method.children_by_name or {"": method}
+    panels: list[Panel] = []
+    for name, (source, _) in open_sources(run.data, tasks).items():
+        task = tasks[name]
+        task.fit(source, generator(run.seed, "fit", name))
+        size = -(-count // task.view.copies) * task.view.copies
+        feed = Feed({"": Stream("", source, task.view, size)}, run.seed)
+        fed = next(feed.batches(0, 1))
+        batch = held_out.render(task, {key: value[:count] for key, value in fed.batch.items()}, torch.device("cpu"))
+        panels += [(f"{name}: {caption}" if name else caption, pictures) for caption, pictures in task.view.panels(batch)]
+    return panels
+
+
+def write_sheet(path: Path, panels: list[Panel]) -> None:
+    """Write rows of pictures with their captions as one PNG."""
+    from embodied_ssl.files import atomic
+    from embodied_ssl.report.figures import contact_sheet, png
+
+    data = png(contact_sheet(panels))
+    with atomic(path) as file:
+        file.write(data)
