@@ -196,7 +196,7 @@ def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def versions() -> dict[str, str]:
     """Of what made a file: this package, torch, and the commit when run from a checkout."""
-    found = {"embodied_ssl": __version__, "torch": torch.__version__}
+    found = {"embodied_ssl": __version__, "torch": str(torch.__version__)}
     here = Path(__file__).resolve().parent.parent
     if (here / ".git").exists():
         commit = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)

@@ -321,30 +321,31 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Say which vers
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; never shows a traceback for a user's mistake."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve the reading processes
-    import click
-
     try:
         code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except UserError as error:
         _fail(str(error))
-    except click.NoSuchOption as error:
-        _fail(f"no option '{error.option_name}'{suggest(error.option_name, error.possibilities or [])}; see --help")
-    except click.UsageError as error:
-        commands = [
-            command.name or (command.callback.__name__ if command.callback else "") for command in app.registered_commands
-        ]
-        _fail(
-            error.format_message().rstrip(".")
-            + (f"; there is {', '.join(commands)}" if "command" in str(error) else "; see --help")
-        )
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("interrupted; what was finished is kept, and --resume continues it\n")
         sys.exit(130)
     except BrokenPipeError:
         os._exit(0)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # what typer's own parser raises, whichever click it brings along
+            raise
+        _fail(_usage(error.format_message()))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(message: str) -> str:
+    """The parser's complaint, with what is accepted where it does not say so."""
+    message = message.rstrip(".")
+    if "such command" in message and "mean" not in message:
+        names = sorted(command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands)
+        return f"{message}; there is {', '.join(names)}"
+    return message if message.endswith("?") else f"{message}; see --help"
 
 
 def _fail(message: str) -> None:

@@ -20,8 +20,6 @@ PACKAGES = {
     "pyarrow": "pip install pyarrow",
 }
 OPTIONAL = {
-    "pybullet": "the simulator; pip install pybullet==3.2.7 with Python 3.11 (no wheels for later ones; a source build needs "
-    "numpy present and --no-build-isolation)",
     "decord": "a second video decoder; has wheels for x86-64 Linux and Windows only",
     "timm": "more backbones; pip install timm",
     "moderngl": "a faster renderer, not used yet; pip install moderngl",

@@ -94,7 +94,8 @@ def pretrain(stages: Sequence[Run], out: Path, options: Options = Options(), pro
         UserError: anything the user can mend; config and data fields are checked before any data is decoded.
         Stopped: ended early, with a checkpoint written.
     """
-    torch.use_deterministic_algorithms(options.deterministic)
+    if options.deterministic:
+        torch.use_deterministic_algorithms(True)
     with distributed.ranks(options.device) as here, _stop_signals() as asked_to_stop:
         config = to_json(list(stages))
         state = _start(out, config, options, here)
@@ -137,6 +138,8 @@ class Trainer:
         tasks: Mapping[str, Method] = method.children_by_name or {"": method}
         for name, task in tasks.items():
             task.asks.check(backbone, name or type(task).__name__)
+            if _looks_before_epochs(task):
+                task.register_buffer("epoch_plan", torch.empty(0, dtype=torch.int64))
         self.sources = open_sources(run.data, tasks)
         self.bf16 = _use_bf16(run.precision, here.device)
 
@@ -234,8 +237,7 @@ class Trainer:
         return self.learner.method.children_by_name or {"": self.learner.method}
 
     def _clusterers(self) -> dict[str, Method]:
-        """Tasks that want to look at their data before each epoch."""
-        return {name: task for name, task in self._tasks().items() if type(task).before_epoch is not Method.before_epoch}
+        return {name: task for name, task in self._tasks().items() if _looks_before_epochs(task)}
 
     def _next_boundary(self) -> int:
         """The step at which some clustering task's epoch ends; the end of the run when there is none."""
@@ -263,6 +265,7 @@ class Trainer:
         return plans
 
     def _store_plan(self, name: str, plan: Plan | None) -> None:
+        """Kept as a buffer, so that a run resumed inside the epoch goes on with it."""
         indices = torch.empty(0, dtype=torch.int64) if plan is None or plan.indices is None else torch.from_numpy(plan.indices)
         self._tasks()[name].register_buffer("epoch_plan", indices.to(self.here.device))
 
@@ -446,6 +449,10 @@ def _check_same_config(stored: str, config: Any, extend: bool) -> None:
     if changed:
         shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
         raise UserError(f"the run was started with another config ({shown}); resume with the same one, or choose another --out")
+
+
+def _looks_before_epochs(task: Method) -> bool:
+    return type(task).before_epoch is not Method.before_epoch
 
 
 def _carry_over(learner: Learner, weights: Mapping[str, Tensor]) -> None:

@@ -16,6 +16,7 @@ from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.evaluation.features import Preprocessing
 from embodied_ssl.evaluation.scores import Score, save_scores
 from embodied_ssl.evaluation.transfer import Candidate, evaluate
+from embodied_ssl.views.pixels import MEAN, STD
 
 PROTOCOLS = {
     "linear": "logistic regression on frozen features of every stage; strength and layer chosen on the train part",
@@ -40,12 +41,8 @@ def preprocessing_of(card: dict[str, Any]) -> Preprocessing:
     """
     stated = card.get("preprocessing", {})
     size = max(96, int(stated.get("size") or 96))
-    return Preprocessing(
-        size,
-        round(size * 7 / 6),
-        tuple(stated.get("mean", (0.485, 0.456, 0.406))),
-        tuple(stated.get("std", (0.229, 0.224, 0.225))),
-    )
+    mean, std = (tuple(stated.get(name, usual)) for name, usual in (("mean", MEAN), ("std", STD)))
+    return Preprocessing(size, round(size * 7 / 6), mean, std)
 
 
 def evaluate_run(

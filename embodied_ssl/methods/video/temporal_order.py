@@ -71,7 +71,7 @@ class TemporalOrderConfig:
             raise UserError(f"tau_min is {self.tau_min} and tau_max {self.tau_max}; give at least 1 and 2 frames")
 
     def build(self, backbone: Backbone) -> TemporalOrder:
-        view = FiveFrames(self.size, self.tau_min, self.tau_max, self.tuples, self.distinct, self.area)
+        view = FiveFrames(self.size, self.tau_min, self.tau_max, self.distinct, self.area, self.tuples)
         return TemporalOrder(backbone.width, self.hidden, self.negative_share, view)
 
 
@@ -107,9 +107,9 @@ class FiveFrames(View):
     size: int
     tau_min: int
     tau_max: int
-    copies: int
     distinct: float
     area: tuple[float, float]
+    copies: int = 4
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
         frames: Frames = sample["frames"]

@@ -1,0 +1,62 @@
+"""Any config made tiny: its own data layout written small, a four-layer backbone, 32-pixel pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from embodied_ssl import config
+from embodied_ssl.backbones import BackboneConfig
+from embodied_ssl.config import Run
+
+SAMPLES = 2  # a step, for each task
+
+
+def tiny_run(name: str, folder: Path, **changes: Any) -> Run:
+    """The first stage of a config, tiny. Data of one kind is written once per folder."""
+    return tiny(config.load(name)[0], folder, **changes)
+
+
+def tiny(run: Run, folder: Path, **changes: Any) -> Run:
+    data = (
+        {k: _tiny_data(v, folder) for k, v in run.data.items()} if isinstance(run.data, Mapping) else _tiny_data(run.data, folder)
+    )
+    method = _tiny_method(run.method)
+    small = dataclasses.replace(
+        run,
+        method=method,
+        data=data,
+        backbone=BackboneConfig("conv4"),
+        batch_size=SAMPLES * copies(method),
+        steps=4,
+        precision="fp32",
+        log_every=1,
+        checkpoint_every=2,
+        held_out_every=2,
+        held_out_examples=8,
+    )
+    return dataclasses.replace(small, **changes)
+
+
+def copies(method: Any) -> int:
+    return int(getattr(method, "tuples", 1))
+
+
+def _tiny_method(method: Any) -> Any:
+    if hasattr(method, "tasks"):
+        tasks = {
+            name: dataclasses.replace(t, method=_tiny_method(t.method), batch_size=SAMPLES * copies(_tiny_method(t.method)))
+            for name, t in method.tasks.items()
+        }
+        return dataclasses.replace(method, tasks=tasks)
+    small = {"size": 32, "tuples": 2}
+    return dataclasses.replace(method, **{k: v for k, v in small.items() if hasattr(method, k)})
+
+
+def _tiny_data(spec: Any, folder: Path) -> Any:
+    place = folder / type(spec).__name__
+    if place.exists():
+        return type(spec)(root=str(place))
+    return type(spec).tiny(place)
