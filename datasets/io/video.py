@@ -7,14 +7,16 @@ keyframes until it meets the one wanted; a neighbour is never returned in its pl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+import av
 import cv2
 import numpy as np
 from av.video.frame import VideoFrame
@@ -27,7 +29,6 @@ from embodied_ssl.datasets.io.video_stream import Sweep, open_video
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import BadItem, UserError, suggest
 
-Decoder = Literal["pyav", "decord"]
 OPEN_READERS = 32  # about 3 MB each
 SEEK_COST = 6  # frames' worth of decoding that a seek costs, roughly
 
@@ -84,9 +85,10 @@ class Reader:
             return frame
         step = 1
         while before - step >= 0:
-            self._run(int(self.index.keyframes[before - step]))
-            if (frame := self._forward(wanted)) is not None:
-                return frame
+            with contextlib.suppress(av.error.FFmpegError):  # a container that cannot seek there may seek elsewhere
+                self._run(int(self.index.keyframes[before - step]))
+                if (frame := self._forward(wanted)) is not None:
+                    return frame
             step *= 2
         self.close()
         self._open()
@@ -160,10 +162,7 @@ class DecordBackend:
     """
 
     def decode(self, path: str, index: VideoIndex, wanted: Sequence[int], short_side: int | None) -> Iterator[Pixels]:
-        try:
-            import decord
-        except ImportError:
-            raise UserError("decoder 'decord' is not installed; pip install decord, or set --set data.decoder=pyav") from None
+        decord = _import_decord()
         if index.open_gop or index.errors or index.by_order or "mpegts" in index.container:
             whys = {
                 "open groups of pictures": index.open_gop,
@@ -198,6 +197,14 @@ class DecordBackend:
             raise BadItem(path, "decord gives other times than the index; decode it with pyav")
 
 
+def _import_decord() -> Any:
+    try:
+        import decord
+    except ImportError:
+        raise UserError("decoder 'decord' is not installed; pip install decord, or set --set data.decoder=pyav") from None
+    return decord
+
+
 _backends: dict[str, Backend] = {"pyav": PyAVBackend(), "decord": DecordBackend()}
 
 
@@ -205,11 +212,23 @@ def backend(name: str) -> Backend:
     """The backend of this name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is not installed.
     """
     if name not in _backends:
         raise UserError(f"there is no decoder '{name}'{suggest(name, _backends)}")
+    if name == "decord":
+        _import_decord()
     return _backends[name]
+
+
+def check_side(short_side: int | None) -> None:
+    """Refuse a size that no frame can have.
+
+    Raises:
+        UserError: it is not above 0.
+    """
+    if short_side is not None and short_side < 1:
+        raise UserError(f"short_side must be a number of pixels above 0, not {short_side}; set it with --set data.short_side=128")
 
 
 def _checked(indices: Sequence[int], length: int, name: str) -> NDArray[np.int64]:
@@ -231,6 +250,7 @@ class VideoFrames:
 
     def __init__(self, path: Path | str, short_side: int | None = None, decoder: str = "pyav") -> None:
         backend(decoder)
+        check_side(short_side)
         self.path = str(path)
         self.short_side = short_side
         self.decoder = decoder
@@ -285,6 +305,7 @@ class PictureSequence:
     ) -> None:
         if len(files) != len(seconds):
             raise ValueError(f"{len(files)} files but {len(seconds)} times")
+        check_side(short_side)
         self.folder = str(folder)
         self.files = list(files)
         self._seconds = np.asarray(seconds, np.float64)

@@ -182,7 +182,9 @@ def _scan_and_keep(path: Path | str, mark: tuple[str, int, int]) -> VideoIndex |
     try:
         index = scan(path)
     except BadItem as error:
-        if error.reason.startswith("cannot be read"):  # may be mended without the file changing
+        if error.reason.startswith(
+            "cannot be"
+        ):  # no rights, no file handles left, a disk that failed: may be mended without the file changing
             raise
         array_cache.keep({"reason": np.array(error.reason)}, "video index", VERSION, *mark)
         return error.reason

@@ -140,8 +140,10 @@ class Sweep:
                         continue
                     self.start = stamp(packet)
                 yield packet
-        except av.error.FFmpegError:  # the container breaks off here; what is still in the decoder is good
-            self.errors += 1
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError):  # the disk or network failed, which says nothing about the file
+                raise BadItem(self._container.name, f"cannot be read ({error.strerror})") from None
+            self.errors += 1  # the container breaks off here; what is still in the decoder is good
             yield Packet(0)
 
     def _decode(self, packet: Packet[Any]) -> list[VideoFrame]:

@@ -257,6 +257,14 @@ def test_broken_video_among_good_ones_opens(tmp_path: Path) -> None:
     assert len(VideoFolder(str(tmp_path)).open()) == 2  # nothing is decoded on opening; reading raises BadItem
 
 
+def test_wrong_settings_are_said_on_opening(tmp_path: Path) -> None:
+    spec = VideoFolder.tiny(tmp_path)
+    with pytest.raises(UserError, match="there is no decoder 'decor', did you mean 'decord'"):
+        dataclasses.replace(spec, decoder="decor").open()  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="short_side"):
+        dataclasses.replace(spec, short_side=0).open()
+
+
 # Driving
 
 

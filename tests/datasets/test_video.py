@@ -320,6 +320,18 @@ def test_handles_pickle_small(films: Path) -> None:
     assert shown(pickle.loads(stored), [9]) == [9]
 
 
+def _read_decord(path: str) -> list[int]:
+    return _read(VideoFrames(path, 48, "decord"))
+
+
+def test_decord_survives_a_fork(films: Path) -> None:
+    pytest.importorskip("decord")
+    path = str(film(films, "b_frames.mp4"))
+    assert _read_decord(path) == [70, 3, 71]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map_async(_read_decord, [path] * 4).get(timeout=60) == [[70, 3, 71]] * 4
+
+
 # The cache
 
 
@@ -387,6 +399,19 @@ def test_file_that_vanishes_is_a_bad_item(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(BadItem, match=r"cannot be (opened|read)"):
         frames.take([3])
+
+
+def test_trouble_that_may_pass_is_not_remembered(films: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = film(films, "plain.mp4")
+
+    def no_handles_left(*given: object, **named: object) -> None:
+        raise av.error.OSError(24, "Too many open files", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(av, "open", no_handles_left)
+        with pytest.raises(BadItem, match="cannot be opened"):
+            index_of(path)
+    assert len(index_of(path)) == COUNT
 
 
 # Motion
