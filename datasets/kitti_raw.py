@@ -28,6 +28,7 @@ from embodied_ssl.errors import BadItem
 
 DATE = re.compile(r"\d{4}_\d\d_\d\d")
 DRIVE = re.compile(r"(?P<date>\d{4}_\d\d_\d\d)_drive_(?P<number>\w+)_(?P<kind>sync|extract)")
+MOMENT = re.compile(r"\d{4}-[01]\d-[0-3]\d [0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,9})?")
 ACCEPTED = "DATE/DATE_drive_NNNN_sync/{image_0C/data/*.png, oxts/data/*.txt}"
 SYNC_STEP = 100_000_000  # nanoseconds from frame to frame, where timestamps are missing
 JUMP_METRES = 0.5  # a step that differs by more from what the measured speed gives is a GPS jump
@@ -62,12 +63,8 @@ def read_times(path: Path) -> dict[int, int]:
         return {}
     times: dict[int, int] = {}
     for number, line in enumerate(lines):
-        try:
-            moment = np.datetime64(line.strip(), "ns")
-        except ValueError:
-            continue
-        if not np.isnat(moment):
-            times[number] = int(moment.astype(np.int64))
+        if MOMENT.fullmatch(line.strip()):
+            times[number] = int(np.datetime64(line.strip(), "ns").astype(np.int64))
     return times
 
 
@@ -271,7 +268,8 @@ def write_drive(folder: Path, number: str, steps: NDArray[np.float64], size: tup
         picture = driven(driven_metres[frame], path[frame, 2], size)
         (place / "image_02" / "data" / f"{frame:010d}.png").write_bytes(encode(picture))
         (place / "oxts" / "data" / f"{frame:010d}.txt").write_text(" ".join(repr(float(value)) for value in row))
-        times.append(f"{date.replace('_', '-')} 13:02:{25 + frame // 10:02d}.{frame % 10}00000000")
+        moment = np.datetime64(f"{date.replace('_', '-')}T13:02:25", "ns") + frame * np.timedelta64(SYNC_STEP, "ns")
+        times.append(str(moment).replace("T", " "))
     for sensor in ("image_02", "oxts"):
         (place / sensor / "timestamps.txt").write_text("\n".join(times) + "\n")
     return place

@@ -55,6 +55,7 @@ class Reader:
     def __init__(self, path: str, index: VideoIndex) -> None:
         self.path = path
         self.index = index
+        self.keyframes = frozenset(index.keyframes.tolist())
         self.resize = VideoReformatter()
         self._open()
 
@@ -66,7 +67,8 @@ class Reader:
         """Begin a new run of frames at the keyframe at or before a time; at the beginning for None."""
         if time is not None:
             self.container.seek(time, stream=self.stream, backward=True)
-        self.sweep = Sweep(self.container, self.stream, self.index.by_order)
+        # From the beginning, see the file as the index did; elsewhere begin only at keyframes that proved to be such.
+        self.sweep = Sweep(self.container, self.stream, self.index.by_order, None if time is None else self.keyframes)
         self.frames = iter(self.sweep)
         self.last: int | None = None
 
