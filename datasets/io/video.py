@@ -24,12 +24,13 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets.io import array_cache, pictures
-from embodied_ssl.datasets.io.video_index import MOTION_SIZE, MotionMeter, VideoIndex, index_of
+from embodied_ssl.datasets.io.video_index import MOTION_SIZE, MotionMeter, VideoIndex, grey, index_of, sketch_of
 from embodied_ssl.datasets.io.video_stream import Sweep, open_video
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import BadItem, UserError, suggest
 
 OPEN_READERS = 32  # about 3 MB each
+LIKENESS = 3  # grey levels by which an 8x8 sketch may differ: processors round differently, and the cache may be shared
 SEEK_COST = 6  # frames' worth of decoding that a seek costs, roughly
 
 
@@ -57,6 +58,7 @@ class Reader:
         self.index = index
         self.keyframes = frozenset(index.keyframes.tolist())
         self.resize = VideoReformatter()
+        self.shrink = VideoReformatter()
         self._open()
 
     def _open(self) -> None:
@@ -72,6 +74,11 @@ class Reader:
         self.frames = iter(self.sweep)
         self.last: int | None = None
 
+    def _is_like(self, frame: VideoFrame, number: int) -> bool:
+        """Whether a frame looks as when it was indexed: after damage, some containers count time otherwise once they seek."""
+        sketch = sketch_of(grey(frame, self.shrink)).astype(np.int16)
+        return int(np.abs(sketch - self.index.sketch[number]).max()) <= LIKENESS
+
     def close(self) -> None:
         self.container.close()
 
@@ -83,18 +90,18 @@ class Reader:
         """
         wanted = int(self.index.pts[number])
         before = int(np.searchsorted(self.index.keyframes, wanted, side="right"))  # keyframes not after it
-        if self._on_the_way(number, before) and (frame := self._forward(wanted)) is not None:
+        if self._on_the_way(number, before) and (frame := self._forward(number)) is not None:
             return frame
         step = 1
         while before - step >= 0:
             with contextlib.suppress(av.error.FFmpegError):  # a container that cannot seek there may seek elsewhere
                 self._run(int(self.index.keyframes[before - step]))
-                if (frame := self._forward(wanted)) is not None:
+                if (frame := self._forward(number)) is not None:
                     return frame
             step *= 2
         self.close()
         self._open()
-        if (frame := self._forward(wanted)) is not None:
+        if (frame := self._forward(number)) is not None:
             return frame
         raise BadItem(self.path, f"frame {number} cannot be found again at {self.index.seconds[number]:.3f} s")
 
@@ -106,12 +113,13 @@ class Reader:
         here, there = np.searchsorted(self.index.pts, [self.last, nearest])
         return bool(number - here <= number - there + SEEK_COST)
 
-    def _forward(self, wanted: int) -> VideoFrame | None:
-        """Decode on to a time; None when the run begins after it or passes it by."""
+    def _forward(self, number: int) -> VideoFrame | None:
+        """Decode on to a frame's time; None when the run begins after it, passes it by, or shows something else there."""
+        wanted = self.index.pts[number]
         for time, frame in self.frames:
             self.last = time
             if time >= wanted:
-                return frame if time == wanted else None
+                return frame if time == wanted and self._is_like(frame, number) else None
         self.last = None  # the end: this run gives no more
         return None
 
@@ -359,8 +367,8 @@ class PictureSequence:
         meter = MotionMeter()
         for number in range(len(self)):
             try:
-                grey = cv2.cvtColor(self._read(number), cv2.COLOR_RGB2GRAY)
-                meter.add(np.asarray(cv2.resize(grey, MOTION_SIZE[::-1], interpolation=cv2.INTER_AREA), np.uint8))
+                levels = cv2.cvtColor(self._read(number), cv2.COLOR_RGB2GRAY)
+                meter.add(np.asarray(cv2.resize(levels, MOTION_SIZE[::-1], interpolation=cv2.INTER_AREA), np.uint8))
             except BadItem:
                 meter.skip()
         scores = np.array(meter.scores, np.float32)
