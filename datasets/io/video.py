@@ -1,6 +1,6 @@
-"""Frames by number, exactly: what comes back bears the time that was asked for, or nothing does.
+"""Frames by number, exactly: what comes back bears the time that was asked for and looks as it did, or nothing comes back.
 
-A container's seek may land anywhere, so a reader checks every frame's time against the index and backs off to earlier
+A container's seek may land anywhere, so a reader checks every frame against the index and backs off to earlier
 keyframes until it meets the one wanted; a neighbour is never returned in its place. Readers belong to one process
 (an open decoder does not survive a fork), are few, and are never pickled.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import pickle
@@ -195,6 +196,46 @@ def test_scratched_middle_loses_frames_but_never_mixes_them(films: Path, tmp_pat
     assert numbers[-1] == COUNT - 1
     for i in random.Random(2).sample(range(len(frames)), 10):
         assert shown(frames, [i]) == [numbers[i]]
+
+
+@pytest.mark.parametrize("name", ["b_frames.mp4", "open_gop.mp4", "h264.mkv", "h264.ts", "mpeg4.avi", "mpeg4_b.avi", "mpeg2.mpg"])
+def test_damage_of_any_kind_never_mixes_frames_up(films: Path, tmp_path: Path, name: str) -> None:
+    whole = film(films, name).read_bytes()
+    draw = random.Random(name)
+    readable = 0
+    for trial in range(16):
+        data = bytearray(whole)
+        place, length = draw.randrange(len(data)), draw.randrange(1, 2000)
+        if trial % 3 == 0:
+            data[place] ^= 1 << draw.randrange(8)
+        elif trial % 3 == 1:
+            del data[place : place + length]
+        else:
+            data[place : place + length] = bytes(len(data[place : place + length]))
+        path = tmp_path / f"{trial}_{name}"
+        path.write_bytes(data)
+        frames = VideoFrames(path)
+        try:
+            count = len(frames)
+        except BadItem:
+            continue
+        readable += 1
+        through = shown(frames, list(range(count)))
+        wanted = [draw.randrange(count) for _ in range(5)]
+        assert [shown(frames, [number])[0] for number in wanted] == [through[number] for number in wanted], trial
+    assert readable >= 4
+
+
+def test_frame_that_looks_otherwise_is_not_returned(films: Path) -> None:
+    frames = VideoFrames(film(films, "b_frames.mp4"))
+    sketch = frames.index.sketch.copy()
+    sketch[33] += 40
+    frames.index = dataclasses.replace(frames.index, sketch=sketch)
+    video._backends["pyav"].readers.clear()  # type: ignore[attr-defined]
+    assert shown(frames, [32, 34]) == [32, 34]
+    with pytest.raises(BadItem, match=r"frame 33 cannot be found again at 1\.100 s"):
+        frames.take([32, 33])
+    video._backends["pyav"].readers.clear()  # type: ignore[attr-defined]
 
 
 def _audio_only(path: Path) -> None:
