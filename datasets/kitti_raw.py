@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,12 @@ from embodied_ssl.errors import BadItem
 
 DATE = re.compile(r"\d{4}_\d\d_\d\d")
 DRIVE = re.compile(r"(?P<date>\d{4}_\d\d_\d\d)_drive_(?P<number>\w+)_(?P<kind>sync|extract)")
+MOMENT = re.compile(r"\d{4}-[01]\d-[0-3]\d [0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,9})?")
 ACCEPTED = "DATE/DATE_drive_NNNN_sync/{image_0C/data/*.png, oxts/data/*.txt}"
-SYNC_RATE = 10.0  # frames a second, where timestamps are missing
+SYNC_STEP = 100_000_000  # nanoseconds from frame to frame, where timestamps are missing
 JUMP_METRES = 0.5  # a step that differs by more from what the measured speed gives is a GPS jump
 JUMP_RADIANS = np.radians(1.0)
-JOIN_SECONDS = 0.02  # unsynchronised inertial rows come every 0.01 s
+JOIN_WITHIN = 20_000_000  # nanoseconds; unsynchronised inertial rows come every 10 ms
 
 Times = NDArray[np.float64]
 
@@ -50,21 +52,19 @@ def numbered_files(folder: Path, suffixes: frozenset[str]) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def read_times(path: Path) -> dict[int, float]:
-    """Seconds by frame number: line k of a timestamps file is frame k, and an empty line a missing frame."""
+def read_times(path: Path) -> dict[int, int]:
+    """Nanoseconds since 1970 by frame number: line k of a timestamps file is frame k, an empty line a missing frame.
+
+    Whole numbers, since a float64 holds such a time only to a quarter of a microsecond.
+    """
     try:
         lines = path.read_text().splitlines()
     except OSError:
         return {}
-    times: dict[int, float] = {}
+    times: dict[int, int] = {}
     for number, line in enumerate(lines):
-        try:
-            moment = np.datetime64(line.strip(), "ns")
-        except ValueError:
-            continue
-        if not np.isnat(moment):
-            # Nanoseconds since 1970 do not fit a float64; since the day's start they do.
-            times[number] = float((moment - np.datetime64(line.strip()[:10], "ns")) / np.timedelta64(1, "ns")) * 1e-9
+        if MOMENT.fullmatch(line.strip()):
+            times[number] = int(np.datetime64(line.strip(), "ns").astype(np.int64))
     return times
 
 
@@ -143,7 +143,7 @@ class _DriveReader:
             self.bad.append(BadItem(str(self.place), "fewer than two pictures have a row of oxts"))
             return None
         numbers = [number for number, _, _ in joined]
-        seconds = np.array([time for _, time, _ in joined])
+        seconds = np.array([time - joined[0][1] for _, time, _ in joined]) * 1e-9
         table = np.stack([row for _, _, row in joined])
         track = poses.oxts_poses(table)
         breaks = np.flatnonzero(jumps(table, track, seconds) > 1)
@@ -154,15 +154,15 @@ class _DriveReader:
         motion = PoseTrack(track, "imu" if calibration is None else "camera", calibration)
         return Drive(self.place.name, frames, motion, tuple(int(step) for step in breaks))
 
-    def _join(self, files: dict[int, str], rows: dict[int, NDArray[np.float64]]) -> list[tuple[int, float, NDArray[np.float64]]]:
-        """(number, seconds, oxts row) of every picture that has all three, in the order of time."""
+    def _join(self, files: dict[int, str], rows: dict[int, NDArray[np.float64]]) -> list[tuple[int, int, NDArray[np.float64]]]:
+        """(number, nanoseconds, oxts row) of every picture that has all three, in the order of time."""
         extract = self.place.name.endswith("_extract")
         oxts_times = read_times(self.place / "oxts" / "timestamps.txt")
         image_times = read_times(self.images / "timestamps.txt")
         if not image_times and not extract:
-            image_times = oxts_times or {number: number / SYNC_RATE for number in files}
+            image_times = oxts_times or {number: number * SYNC_STEP for number in files}
         by_time = sorted((time, number) for number, time in oxts_times.items() if number in rows) if extract else []
-        joined: list[tuple[int, float, NDArray[np.float64]]] = []
+        joined: list[tuple[int, int, NDArray[np.float64]]] = []
         for number, name in files.items():
             time = image_times.get(number)
             if time is None:
@@ -175,18 +175,18 @@ class _DriveReader:
                     joined.append((number, time, rows[other]))
                 else:
                     self._skip(name, "has no row of oxts")
-        return [(number, time - joined[0][1], row) for number, time, row in joined]
+        return joined
 
     def _skip(self, name: str, reason: str) -> None:
         self.bad.append(BadItem(str(self.images / "data" / name), reason))
 
 
-def _nearest(by_time: list[tuple[float, int]], time: float) -> int:
+def _nearest(by_time: list[tuple[int, int]], time: int) -> int:
     """The number of the row nearest in time, or -1 when none is near enough."""
-    place = int(np.searchsorted([moment for moment, _ in by_time], time))
+    place = bisect_left(by_time, (time, -1))
     near = by_time[max(0, place - 1) : place + 1]
-    apart, number = min(((abs(moment - time), number) for moment, number in near), default=(np.inf, -1))
-    return number if apart <= JOIN_SECONDS else -1
+    apart, number = min(((abs(moment - time), number) for moment, number in near), default=(JOIN_WITHIN + 1, -1))
+    return number if apart <= JOIN_WITHIN else -1
 
 
 def drive_folders(root: Path) -> Iterator[Path]:
@@ -258,7 +258,7 @@ def write_drive(folder: Path, number: str, steps: NDArray[np.float64], size: tup
     (place / "image_02" / "data").mkdir(parents=True)
     (place / "oxts" / "data").mkdir(parents=True)
     path = poses.walk(steps)
-    rate = np.vstack([steps, steps[-1:]]) * SYNC_RATE
+    rate = np.vstack([steps, steps[-1:]]) * 1e9 / SYNC_STEP
     # The rates at a frame are the mean of the steps around it.
     rate[1:-1] = (rate[1:-1] + rate[:-2]) / 2
     rows = poses.oxts_rows(path[:, 0], path[:, 1], path[:, 2], rate[:, 0], rate[:, 1])
@@ -268,7 +268,8 @@ def write_drive(folder: Path, number: str, steps: NDArray[np.float64], size: tup
         picture = driven(driven_metres[frame], path[frame, 2], size)
         (place / "image_02" / "data" / f"{frame:010d}.png").write_bytes(encode(picture))
         (place / "oxts" / "data" / f"{frame:010d}.txt").write_text(" ".join(repr(float(value)) for value in row))
-        times.append(f"{date.replace('_', '-')} 13:02:{25 + frame // 10:02d}.{frame % 10}00000000")
+        moment = np.datetime64(f"{date.replace('_', '-')}T13:02:25", "ns") + frame * np.timedelta64(SYNC_STEP, "ns")
+        times.append(str(moment).replace("T", " "))
     for sensor in ("image_02", "oxts"):
         (place / sensor / "timestamps.txt").write_text("\n".join(times) + "\n")
     return place

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, Self
 
 from embodied_ssl.datasets.io.listing import files_below, has_file, prefixes
 from embodied_ssl.datasets.io.numbered import numbered, write_video
-from embodied_ssl.datasets.io.video import VideoFrames
+from embodied_ssl.datasets.io.video import VideoFrames, backend, check_side
 from embodied_ssl.datasets.source import DataSpec, Sample, Source, Split, folders, in_split
 from embodied_ssl.errors import BadItem, UserError
 
@@ -91,6 +91,8 @@ class VideoFolder(DataSpec):
     decoder: Literal["pyav", "decord"] = "pyav"
 
     def open(self, split: Split = "all") -> Source:
+        backend(self.decoder)
+        check_side(self.short_side)
         roots = folders(self.root)
         files: list[tuple[str, str]] = []
         names: list[str] = []

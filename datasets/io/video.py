@@ -1,20 +1,22 @@
-"""Frames by number, exactly: what comes back bears the time that was asked for, or nothing does.
+"""Frames by number, exactly: what comes back bears the time that was asked for and looks as it did, or nothing comes back.
 
-A container's seek may land anywhere, so a reader checks every frame's time against the index and backs off to earlier
+A container's seek may land anywhere, so a reader checks every frame against the index and backs off to earlier
 keyframes until it meets the one wanted; a neighbour is never returned in its place. Readers belong to one process
 (an open decoder does not survive a fork), are few, and are never pickled.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+import av
 import cv2
 import numpy as np
 from av.video.frame import VideoFrame
@@ -22,13 +24,13 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets.io import array_cache, pictures
-from embodied_ssl.datasets.io.video_index import MOTION_SIZE, MotionMeter, VideoIndex, index_of
+from embodied_ssl.datasets.io.video_index import MOTION_SIZE, MotionMeter, VideoIndex, grey, index_of, sketch_of
 from embodied_ssl.datasets.io.video_stream import Sweep, open_video
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import BadItem, UserError, suggest
 
-Decoder = Literal["pyav", "decord"]
 OPEN_READERS = 32  # about 3 MB each
+LIKENESS = 3  # grey levels by which an 8x8 sketch may differ: processors round differently, and the cache may be shared
 SEEK_COST = 6  # frames' worth of decoding that a seek costs, roughly
 
 
@@ -54,7 +56,9 @@ class Reader:
     def __init__(self, path: str, index: VideoIndex) -> None:
         self.path = path
         self.index = index
+        self.keyframes = frozenset(index.keyframes.tolist())
         self.resize = VideoReformatter()
+        self.shrink = VideoReformatter()
         self._open()
 
     def _open(self) -> None:
@@ -65,9 +69,15 @@ class Reader:
         """Begin a new run of frames at the keyframe at or before a time; at the beginning for None."""
         if time is not None:
             self.container.seek(time, stream=self.stream, backward=True)
-        self.sweep = Sweep(self.container, self.stream, self.index.by_order)
+        # From the beginning, see the file as the index did; elsewhere begin only at keyframes that proved to be such.
+        self.sweep = Sweep(self.container, self.stream, self.index.by_order, None if time is None else self.keyframes)
         self.frames = iter(self.sweep)
         self.last: int | None = None
+
+    def _is_like(self, frame: VideoFrame, number: int) -> bool:
+        """Whether a frame looks as when it was indexed: after damage, some containers count time otherwise once they seek."""
+        sketch = sketch_of(grey(frame, self.shrink)).astype(np.int16)
+        return int(np.abs(sketch - self.index.sketch[number]).max()) <= LIKENESS
 
     def close(self) -> None:
         self.container.close()
@@ -80,17 +90,18 @@ class Reader:
         """
         wanted = int(self.index.pts[number])
         before = int(np.searchsorted(self.index.keyframes, wanted, side="right"))  # keyframes not after it
-        if self._on_the_way(number, before) and (frame := self._forward(wanted)) is not None:
+        if self._on_the_way(number, before) and (frame := self._forward(number)) is not None:
             return frame
         step = 1
         while before - step >= 0:
-            self._run(int(self.index.keyframes[before - step]))
-            if (frame := self._forward(wanted)) is not None:
-                return frame
+            with contextlib.suppress(av.error.FFmpegError):  # a container that cannot seek there may seek elsewhere
+                self._run(int(self.index.keyframes[before - step]))
+                if (frame := self._forward(number)) is not None:
+                    return frame
             step *= 2
         self.close()
         self._open()
-        if (frame := self._forward(wanted)) is not None:
+        if (frame := self._forward(number)) is not None:
             return frame
         raise BadItem(self.path, f"frame {number} cannot be found again at {self.index.seconds[number]:.3f} s")
 
@@ -102,12 +113,13 @@ class Reader:
         here, there = np.searchsorted(self.index.pts, [self.last, nearest])
         return bool(number - here <= number - there + SEEK_COST)
 
-    def _forward(self, wanted: int) -> VideoFrame | None:
-        """Decode on to a time; None when the run begins after it or passes it by."""
+    def _forward(self, number: int) -> VideoFrame | None:
+        """Decode on to a frame's time; None when the run begins after it, passes it by, or shows something else there."""
+        wanted = self.index.pts[number]
         for time, frame in self.frames:
             self.last = time
             if time >= wanted:
-                return frame if time == wanted else None
+                return frame if time == wanted and self._is_like(frame, number) else None
         self.last = None  # the end: this run gives no more
         return None
 
@@ -160,10 +172,7 @@ class DecordBackend:
     """
 
     def decode(self, path: str, index: VideoIndex, wanted: Sequence[int], short_side: int | None) -> Iterator[Pixels]:
-        try:
-            import decord
-        except ImportError:
-            raise UserError("decoder 'decord' is not installed; pip install decord, or set --set data.decoder=pyav") from None
+        decord = _import_decord()
         if index.open_gop or index.errors or index.by_order or "mpegts" in index.container:
             whys = {
                 "open groups of pictures": index.open_gop,
@@ -198,6 +207,14 @@ class DecordBackend:
             raise BadItem(path, "decord gives other times than the index; decode it with pyav")
 
 
+def _import_decord() -> Any:
+    try:
+        import decord
+    except ImportError:
+        raise UserError("decoder 'decord' is not installed; pip install decord, or set --set data.decoder=pyav") from None
+    return decord
+
+
 _backends: dict[str, Backend] = {"pyav": PyAVBackend(), "decord": DecordBackend()}
 
 
@@ -205,11 +222,23 @@ def backend(name: str) -> Backend:
     """The backend of this name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is not installed.
     """
     if name not in _backends:
         raise UserError(f"there is no decoder '{name}'{suggest(name, _backends)}")
+    if name == "decord":
+        _import_decord()
     return _backends[name]
+
+
+def check_side(short_side: int | None) -> None:
+    """Refuse a size that no frame can have.
+
+    Raises:
+        UserError: it is not above 0.
+    """
+    if short_side is not None and short_side < 1:
+        raise UserError(f"short_side must be a number of pixels above 0, not {short_side}; set it with --set data.short_side=128")
 
 
 def _checked(indices: Sequence[int], length: int, name: str) -> NDArray[np.int64]:
@@ -231,6 +260,7 @@ class VideoFrames:
 
     def __init__(self, path: Path | str, short_side: int | None = None, decoder: str = "pyav") -> None:
         backend(decoder)
+        check_side(short_side)
         self.path = str(path)
         self.short_side = short_side
         self.decoder = decoder
@@ -285,6 +315,7 @@ class PictureSequence:
     ) -> None:
         if len(files) != len(seconds):
             raise ValueError(f"{len(files)} files but {len(seconds)} times")
+        check_side(short_side)
         self.folder = str(folder)
         self.files = list(files)
         self._seconds = np.asarray(seconds, np.float64)
@@ -336,8 +367,8 @@ class PictureSequence:
         meter = MotionMeter()
         for number in range(len(self)):
             try:
-                grey = cv2.cvtColor(self._read(number), cv2.COLOR_RGB2GRAY)
-                meter.add(np.asarray(cv2.resize(grey, MOTION_SIZE[::-1], interpolation=cv2.INTER_AREA), np.uint8))
+                levels = cv2.cvtColor(self._read(number), cv2.COLOR_RGB2GRAY)
+                meter.add(np.asarray(cv2.resize(levels, MOTION_SIZE[::-1], interpolation=cv2.INTER_AREA), np.uint8))
             except BadItem:
                 meter.skip()
         scores = np.array(meter.scores, np.float32)

@@ -13,6 +13,7 @@ from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
+import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -24,6 +25,7 @@ from embodied_ssl.errors import BadItem
 
 VERSION = 1  # of the stored form and of what the pass decides; raise it when either changes
 MOTION_SIZE = (90, 160)  # height and width of the grey picture that motion is measured on
+SKETCH_SIZE = (8, 8)
 IN_MEMORY = 256
 
 
@@ -38,6 +40,7 @@ class VideoIndex:
         rotation: quarter turns counter-clockwise that make a decoded frame upright.
         size: height and width of an upright frame.
         motion: mean absolute difference to the frame before at 160x90, in grey levels, float32 [n]; the first is 0.
+        sketch: each frame as 8x8 grey cells, as decoded (not turned), uint8 [n, 8, 8]: what a frame read later must look like.
         open_gop: some frames are shown before the keyframe they are stored behind.
         errors: packets that could not be decoded.
         by_order: the file keeps no usable times: ``pts`` only counts the frames, and reading starts at the beginning.
@@ -51,6 +54,7 @@ class VideoIndex:
     rotation: int
     size: tuple[int, int]
     motion: NDArray[np.float32]
+    sketch: NDArray[np.uint8]
     open_gop: bool
     errors: int
     by_order: bool
@@ -118,6 +122,7 @@ def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool) -> 
     container, stream = open_video(path)
     meter, shrink = MotionMeter(), VideoReformatter()
     pts: list[int] = []
+    sketches: list[NDArray[np.uint8]] = []
     rotation, size = 0, (0, 0)
     with container:
         time_base = 1 / Fraction(stream.average_rate or 30) if by_order else Fraction(stream.time_base or 1)
@@ -127,7 +132,9 @@ def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool) -> 
             if not pts:
                 rotation, size = _upright(frame)
             pts.append(time)
-            meter.add(_grey(frame, shrink))
+            small = grey(frame, shrink)
+            meter.add(small)
+            sketches.append(sketch_of(small))
     index = VideoIndex(
         pts=np.array(pts, np.int64),
         time_base=time_base,
@@ -135,6 +142,7 @@ def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool) -> 
         rotation=rotation,
         size=size,
         motion=np.array(meter.scores, np.float32),
+        sketch=np.array(sketches, np.uint8).reshape(-1, *SKETCH_SIZE),
         open_gop=sweep.open_gop,
         errors=sweep.errors,
         by_order=by_order,
@@ -151,10 +159,16 @@ def _upright(frame: VideoFrame) -> tuple[int, tuple[int, int]]:
     return turns, size if turns % 2 == 0 else (size[1], size[0])
 
 
-def _grey(frame: VideoFrame, shrink: VideoReformatter) -> NDArray[np.uint8]:
+def grey(frame: VideoFrame, shrink: VideoReformatter) -> NDArray[np.uint8]:
+    """A decoded frame in grey levels [90, 160]."""
     height, width = MOTION_SIZE
     small = shrink.reformat(frame, width=width, height=height, format="gray", interpolation="AREA", threads=1)
     return np.asarray(small.to_ndarray(), np.uint8)
+
+
+def sketch_of(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A grey picture reduced to 8x8 cells."""
+    return np.asarray(cv2.resize(small, SKETCH_SIZE, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 _in_memory: OrderedDict[tuple[str, int, int], VideoIndex | str] = OrderedDict()
@@ -182,7 +196,9 @@ def _scan_and_keep(path: Path | str, mark: tuple[str, int, int]) -> VideoIndex |
     try:
         index = scan(path)
     except BadItem as error:
-        if error.reason.startswith("cannot be read"):  # may be mended without the file changing
+        if error.reason.startswith(
+            "cannot be"
+        ):  # no rights, no file handles left, a disk that failed: may be mended without the file changing
             raise
         array_cache.keep({"reason": np.array(error.reason)}, "video index", VERSION, *mark)
         return error.reason
@@ -216,6 +232,7 @@ def _to_arrays(index: VideoIndex) -> array_cache.Arrays:
         "pts": index.pts,
         "keyframes": index.keyframes,
         "motion": index.motion,
+        "sketch": index.sketch,
         "numbers": np.array(numbers, np.int64),
         "container": np.array(index.container),
     }
@@ -223,7 +240,7 @@ def _to_arrays(index: VideoIndex) -> array_cache.Arrays:
 
 def _from_arrays(arrays: array_cache.Arrays, mark: tuple[str, int, int]) -> VideoIndex:
     above, below, rotation, height, width, open_gop, errors, by_order = (int(number) for number in arrays["numbers"])
-    if len(arrays["pts"]) == 0 or len(arrays["pts"]) != len(arrays["motion"]):
+    if not 0 < len(arrays["pts"]) == len(arrays["motion"]) == len(arrays["sketch"]):
         raise ValueError("entry is not whole")
     return VideoIndex(
         pts=arrays["pts"].astype(np.int64),
@@ -232,6 +249,7 @@ def _from_arrays(arrays: array_cache.Arrays, mark: tuple[str, int, int]) -> Vide
         rotation=rotation,
         size=(height, width),
         motion=arrays["motion"].astype(np.float32),
+        sketch=arrays["sketch"].astype(np.uint8),
         open_gop=bool(open_gop),
         errors=errors,
         by_order=bool(by_order),

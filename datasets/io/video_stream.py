@@ -7,7 +7,7 @@ FFmpeg conceals lost data without a word, so after a packet that fails nothing i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,8 @@ class Sweep:
 
     Attributes:
         start: time of the keyframe decoding began at; earlier frames may lack what they refer to and are not yielded.
-        keyframes: times of the keyframes passed whose packets decoded.
-        errors: packets that were corrupt or failed.
+        keyframes: times of the keyframes yielded: by the container's word and by the decoder's.
+        errors: packets that were corrupt or failed, and frames that the decoder says it patched.
         open_gop: whether a frame is shown before the keyframe it is stored behind, so that seeking there misses it.
         unplaced: frames left out because they bear no time, or one not after the frame before.
 
@@ -90,9 +90,17 @@ class Sweep:
         container, stream: what to decode; to be moved only by this sweep while it runs.
         by_order: for files that keep no usable times (H.264 in AVI): frames are numbered 0, 1, 2, ... as they come, which
             has a meaning only from the beginning of the file.
+        keyframes: times of the keyframes that may be believed, where they are known; a scratched table of contents
+            may call others so.
     """
 
-    def __init__(self, container: InputContainer, stream: VideoStream, by_order: bool = False) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        by_order: bool = False,
+        keyframes: Container[int] | None = None,
+    ) -> None:
         self.start: int | None = None
         self.keyframes: list[int] = []
         self.errors = 0
@@ -101,48 +109,59 @@ class Sweep:
         self._by_order = by_order
         self._container = container
         self._stream = stream
+        self._believed = keyframes
+        self._last_key: int | None = None  # as the container says
         self._sound: set[int] = set()  # times of packets decoded with all they refer to, whose frames are still to come
         self._trusted_from: int | None = None  # the keyframe that ended the last damage; None while damaged
 
     def __iter__(self) -> Iterator[tuple[int, VideoFrame]]:
-        return self._in_order() if self._by_order else self._timed()
-
-    def _in_order(self) -> Iterator[tuple[int, VideoFrame]]:
-        count = 0
-        sound = True
-        for packet in self._packets():
-            frames = self._decode(packet)
-            sound = sound and self._trusted_from is not None
-            for frame in frames:
-                sound = sound or (frame.key_frame and self._trusted_from is not None)
-                if sound and not frame.is_corrupt:
-                    yield count, frame
-                    count += 1
-
-    def _timed(self) -> Iterator[tuple[int, VideoFrame]]:
-        last: int | None = None
+        count, last = 0, None
         for packet in self._packets():
             for frame in self._decode(packet):
                 time = stamp(frame)
-                if time is None or (last is not None and time <= last):
+                if not self._is_sound(frame, time):
+                    continue
+                if self._by_order:
+                    yield count, frame
+                    count += 1
+                elif time is None or (last is not None and time <= last):
                     self.unplaced += 1
-                elif not frame.is_corrupt and time in self._sound:
+                else:
                     last = time
-                    self._sound.discard(time)
+                    if frame.key_frame:
+                        self.keyframes.append(time)
                     yield time, frame
+
+    def _is_sound(self, frame: VideoFrame, time: int | None) -> bool:
+        """Whether a frame can be shown; one that was patched ends the trust in those that refer to it."""
+        if frame.is_corrupt:
+            self.errors += 1
+            self._trusted_from = None
+            self._sound.clear()
+        if self._by_order or time is None:
+            return self._trusted_from is not None
+        known = time in self._sound
+        self._sound.discard(time)
+        return known
 
     def _packets(self) -> Iterator[Packet[Any]]:
         """Packets from the first keyframe on, then the empty one that flushes the decoder."""
         try:
             for packet in self._container.demux(self._stream):
                 if self.start is None:
-                    if not packet.is_keyframe or stamp(packet) is None:
+                    if not self._is_key(packet):
                         continue
                     self.start = stamp(packet)
                 yield packet
-        except av.error.FFmpegError:  # the container breaks off here; what is still in the decoder is good
-            self.errors += 1
+        except (av.error.FFmpegError, IndexError) as error:  # IndexError: PyAV, when a damaged file drops its streams
+            if isinstance(error, OSError):  # the disk or network failed, which says nothing about the file
+                raise BadItem(self._container.name, f"cannot be read ({error.strerror})") from None
+            self.errors += 1  # the container breaks off here; what is still in the decoder is good
             yield Packet(0)
+
+    def _is_key(self, packet: Packet[Any]) -> bool:
+        time = stamp(packet)
+        return packet.is_keyframe and time is not None and (self._believed is None or time in self._believed)
 
     def _decode(self, packet: Packet[Any]) -> list[VideoFrame]:
         """The frames that come out when this packet goes in, with the book kept on which are sound."""
@@ -156,17 +175,20 @@ class Sweep:
                 self.errors += 1
                 self._trusted_from = None
             return []
-        time = stamp(packet)
-        if time is not None and not flushing:
-            self._note(packet, time)
+        if not flushing:
+            self._note(packet)
         return frames
 
-    def _note(self, packet: Packet[Any], time: int) -> None:
-        if packet.is_keyframe:
-            self.keyframes.append(time)
+    def _note(self, packet: Packet[Any]) -> None:
+        """Keep the book: a packet that decoded is sound if nothing was lost since the last keyframe."""
+        time = stamp(packet)
+        if time is None:
+            return
+        if self._is_key(packet):
+            self._last_key = time
             if self._trusted_from is None:
                 self._trusted_from = time
-        elif self.keyframes and time < self.keyframes[-1] and not packet.is_discard:
+        elif self._last_key is not None and time < self._last_key and not packet.is_discard:
             self.open_gop = True
         if self._trusted_from is not None and time >= self._trusted_from:
             self._sound.add(time)

@@ -233,14 +233,25 @@ def test_unsynchronised_drive_is_joined_by_time(tmp_path: Path) -> None:
     assert source[0]["motions"][0, 1] == pytest.approx(0.03, abs=1e-6)
 
 
+def test_drive_across_midnight(drive: Path) -> None:
+    times = [f"2011-09-26 23:59:59.{k}00000000" for k in range(10)] + [
+        f"2011-09-27 00:00:0{k // 10}.{k % 10}00000000" for k in range(21)
+    ]
+    (drive / "image_02" / "timestamps.txt").write_text("\n".join(times))
+    source = KittiRaw(str(drive)).open()
+    assert source.bad == []
+    assert source[5]["seconds"] == pytest.approx(np.arange(1, 11) / 10)
+
+
 def test_timestamps_keep_nanoseconds_and_holes(tmp_path: Path) -> None:
     path = tmp_path / "timestamps.txt"
     path.write_text("2011-09-26 13:02:25.964389445\n\n2011-09-26 13:02:26.164389446")
     times = read_times(path)
     assert list(times) == [0, 2]
-    assert times[2] - times[0] == pytest.approx(0.200000001, abs=1e-10)
+    assert times[2] - times[0] == 200_000_001
 
 
+@pytest.mark.data
 def test_real_raw_drive_with_made_up_oxts(data_root: Path, tmp_path: Path) -> None:
     drive = data_root / "kitti_raw" / "2011_09_26" / "2011_09_26_drive_SFND_sync"
     with pytest.raises(UserError, match="no oxts"):

@@ -147,9 +147,13 @@ def test_wrong_roots_are_explained(kind: type[DataSpec], tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", SPECS)
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser reads everything")
-def test_unreadable_root_is_explained(kind: type[DataSpec], tmp_path: Path) -> None:
-    (tmp_path / "closed").mkdir(mode=0)
+def test_unreadable_root_is_explained(kind: type[DataSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+
+    def refuse(path: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied", str(path))  # a closed folder; the superuser may enter any
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(UserError, match="cannot be read"):
         kind(root=str(tmp_path / "closed")).open()  # type: ignore[call-arg]
 
@@ -255,6 +259,14 @@ def test_broken_video_among_good_ones_opens(tmp_path: Path) -> None:
     write_video(tmp_path / "good.mp4", [numbered(number) for number in range(10)])
     (tmp_path / "bad.mp4").write_bytes(b"")
     assert len(VideoFolder(str(tmp_path)).open()) == 2  # nothing is decoded on opening; reading raises BadItem
+
+
+def test_wrong_settings_are_said_on_opening(tmp_path: Path) -> None:
+    spec = VideoFolder.tiny(tmp_path)
+    with pytest.raises(UserError, match="there is no decoder 'decor', did you mean 'decord'"):
+        dataclasses.replace(spec, decoder="decor").open()  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="short_side"):
+        dataclasses.replace(spec, short_side=0).open()
 
 
 # Driving

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import pickle
@@ -197,6 +198,46 @@ def test_scratched_middle_loses_frames_but_never_mixes_them(films: Path, tmp_pat
         assert shown(frames, [i]) == [numbers[i]]
 
 
+@pytest.mark.parametrize("name", ["b_frames.mp4", "open_gop.mp4", "h264.mkv", "h264.ts", "mpeg4.avi", "mpeg4_b.avi", "mpeg2.mpg"])
+def test_damage_of_any_kind_never_mixes_frames_up(films: Path, tmp_path: Path, name: str) -> None:
+    whole = film(films, name).read_bytes()
+    draw = random.Random(name)
+    readable = 0
+    for trial in range(16):
+        data = bytearray(whole)
+        place, length = draw.randrange(len(data)), draw.randrange(1, 2000)
+        if trial % 3 == 0:
+            data[place] ^= 1 << draw.randrange(8)
+        elif trial % 3 == 1:
+            del data[place : place + length]
+        else:
+            data[place : place + length] = bytes(len(data[place : place + length]))
+        path = tmp_path / f"{trial}_{name}"
+        path.write_bytes(data)
+        frames = VideoFrames(path)
+        try:
+            count = len(frames)
+        except BadItem:
+            continue
+        readable += 1
+        through = shown(frames, list(range(count)))
+        wanted = [draw.randrange(count) for _ in range(5)]
+        assert [shown(frames, [number])[0] for number in wanted] == [through[number] for number in wanted], trial
+    assert readable >= 4
+
+
+def test_frame_that_looks_otherwise_is_not_returned(films: Path) -> None:
+    frames = VideoFrames(film(films, "b_frames.mp4"))
+    sketch = frames.index.sketch.copy()
+    sketch[33] += 40
+    frames.index = dataclasses.replace(frames.index, sketch=sketch)
+    video._backends["pyav"].readers.clear()  # type: ignore[attr-defined]
+    assert shown(frames, [32, 34]) == [32, 34]
+    with pytest.raises(BadItem, match=r"frame 33 cannot be found again at 1\.100 s"):
+        frames.take([32, 33])
+    video._backends["pyav"].readers.clear()  # type: ignore[attr-defined]
+
+
 def _audio_only(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=8000)
@@ -320,6 +361,18 @@ def test_handles_pickle_small(films: Path) -> None:
     assert shown(pickle.loads(stored), [9]) == [9]
 
 
+def _read_decord(path: str) -> list[int]:
+    return _read(VideoFrames(path, 48, "decord"))
+
+
+def test_decord_survives_a_fork(films: Path) -> None:
+    pytest.importorskip("decord")
+    path = str(film(films, "b_frames.mp4"))
+    assert _read_decord(path) == [70, 3, 71]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map_async(_read_decord, [path] * 4).get(timeout=60) == [[70, 3, 71]] * 4
+
+
 # The cache
 
 
@@ -387,6 +440,19 @@ def test_file_that_vanishes_is_a_bad_item(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(BadItem, match=r"cannot be (opened|read)"):
         frames.take([3])
+
+
+def test_trouble_that_may_pass_is_not_remembered(films: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = film(films, "plain.mp4")
+
+    def no_handles_left(*given: object, **named: object) -> None:
+        raise av.error.OSError(24, "Too many open files", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(av, "open", no_handles_left)
+        with pytest.raises(BadItem, match="cannot be opened"):
+            index_of(path)
+    assert len(index_of(path)) == COUNT
 
 
 # Motion
