@@ -23,7 +23,7 @@ from embodied_ssl.evaluation.knn import Knn
 from embodied_ssl.evaluation.linear import Linear
 from embodied_ssl.evaluation.low_shot import LowShot
 from embodied_ssl.evaluation.scores import Role, Score
-from embodied_ssl.evaluation.statistics import paired_difference, t_interval
+from embodied_ssl.evaluation.statistics import paired_difference, seed_reach, t_interval
 
 RANDOM_SEEDS = (0, 1, 2)
 
@@ -183,7 +183,8 @@ def _score(
 def minus_random(scores: Sequence[Score], baselines: Mapping[str, str]) -> list[Score]:
     """For each accuracy of a model, the same less the mean of its untrained networks, paired picture by picture.
 
-    The interval is over test pictures (and draws); it does not contain what another pretraining seed would change.
+    The interval is over test pictures (and draws); it does not contain what another pretraining seed would change. How far one more
+    untrained seed may fall from the mean is beside it, in ``settings["seed_reach"]``.
 
     Args:
         scores: rows with hits.
@@ -205,6 +206,7 @@ def minus_random(scores: Sequence[Score], baselines: Mapping[str, str]) -> list[
             estimate = paired_difference(score.hits, np.mean(others, axis=0))
             covers = "paired bootstrap over test pictures" + (" and draws" if len(score.hits) > 1 else "")
             settings = {**score.settings, "against": baselines[score.model], "seeds": len(others), "interval": covers}
+            settings["seed_reach"] = seed_reach([float(hits.mean()) for hits in others])
             interval = (estimate.low, estimate.high)
             rows.append(
                 replace(

@@ -29,7 +29,7 @@ th { text-align: left; font-weight: 600 }
 tr.run > * { background: #f3f8fb }
 .better td:last-child { color: #00704f }
 .worse td:last-child { color: #b04a00 }
-.no td:last-child { color: #7f7f7b }
+.unclear td:last-child { color: #7f7f7b }
 figure { margin: .6rem 0 1.1rem }
 img { max-width: 100%; height: auto; display: block; border-radius: 3px }
 figcaption { font-size: .85rem; color: #666; margin-top: .35rem; overflow-wrap: anywhere }
