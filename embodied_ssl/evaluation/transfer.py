@@ -183,8 +183,8 @@ def _score(
 def minus_random(scores: Sequence[Score], baselines: Mapping[str, str]) -> list[Score]:
     """For each accuracy of a model, the same less the mean of its untrained networks, paired picture by picture.
 
-    The interval is over test pictures (and draws); it does not contain what another pretraining seed would change. How far one more
-    untrained seed may fall from the mean is beside it, in ``settings["seed_reach"]``.
+    The interval is over test pictures (and draws); it does not contain what another pretraining seed would change. How far one
+    more untrained seed may fall from the mean is beside it, in ``settings["seed_reach"]``.
 
     Args:
         scores: rows with hits.

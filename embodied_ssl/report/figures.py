@@ -102,23 +102,19 @@ def chance_of(name: str) -> str:
     return f"{head}/chance_{tail}"
 
 
-def curves(log: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
-    """Training loss, and every held-out figure beside its chance line."""
-    names = (["loss"] if "loss" in log else []) + held_out_figures(log)
-    columns = min(3, max(1, len(names)))
-    rows = max(1, math.ceil(len(names) / columns))
-    figure = _figure(3.7 * columns, 2.7 * rows)
-    for number, name in enumerate(names, start=1):
-        axes = figure.add_subplot(rows, columns, number)
-        steps, values = log[name]
-        axes.plot(steps, values, color=COLOURS[0], linewidth=1.6, marker="o" if len(steps) < 25 else "", markersize=3)
-        chance = log.get(chance_of(name))
-        if chance and chance[1]:
-            axes.plot(*_across(chance, steps), color=FAINT, linewidth=1.2, linestyle="--")
-            axes.annotate("chance", (1, chance[1][-1]), xycoords=("axes fraction", "data"), **_RIGHT)
-        axes.set_title(_plain(name.replace("held_out/", "held out: ").replace("_", " ")), fontsize=9, color=INK, loc="left")
-        axes.set_xlabel("step", fontsize=8, color=INK)
-        _calm(axes)
+def curve(log: Mapping[str, tuple[Sequence[float], Sequence[float]]], name: str) -> Figure:
+    """One logged figure over training, beside its chance line where there is one."""
+    figure = _figure(3.7, 2.6)
+    axes = figure.add_subplot()
+    steps, values = log[name]
+    axes.plot(steps, values, color=COLOURS[0], linewidth=1.6, marker="o" if len(steps) < 25 else "", markersize=3)
+    chance = log.get(chance_of(name))
+    if chance and chance[1]:
+        axes.plot(*_across(chance, steps), color=FAINT, linewidth=1.2, linestyle="--")
+        axes.annotate("chance", (1, chance[1][-1]), xycoords=("axes fraction", "data"), **_RIGHT)
+    axes.set_title(_plain(name.replace("held_out/", "held out: ").replace("_", " ")), fontsize=9, color=INK, loc="left")
+    axes.set_xlabel("step", fontsize=8, color=INK)
+    _calm(axes)
     return figure
 
 

@@ -47,7 +47,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureRows:
     """Captioned rows of pictures: what the data are, what the network is shown."""
 
     title: str
@@ -75,8 +75,8 @@ class Curves:
         names = [name for name in found if name == "loss"] + figures.held_out_figures(found)
         if not names:
             return _paragraph("Nothing was logged yet.")
-        last = ", ".join(_last(name, found) for name in names)
-        return _paragraph(self.note) + _figure(figures.curves(found), f"At the end: {last}.", "training curves")
+        drawn = "".join(_figure(figures.curve(found, name), _last(name, found), f"{name} over training") for name in names)
+        return _paragraph(self.note) + f'<div class="tiles">{drawn}</div>'
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Patterns:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ScoreTable:
     """The score table: the run beside random init and descriptors, then its differences to random init, then every layer."""
 
     title: str
@@ -175,8 +175,8 @@ def write_report(path: Path | str, sections: Iterable[Section], title: str = "em
 
 def _last(name: str, log: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
     chance = log.get(figures.chance_of(name))
-    beside = f" (chance {chance[1][-1]:.3g})" if chance and chance[1] else ""
-    return f"{name.replace('held_out/', 'held-out ')} {log[name][1][-1]:.3g}{beside}"
+    beside = f", chance {chance[1][-1]:.3g}" if chance and chance[1] else ""
+    return f"{log[name][1][-1]:.3g} at step {log[name][0][-1]:,.0f}{beside}"
 
 
 def _setting(scores: Sequence[Score]) -> str:
@@ -211,7 +211,7 @@ def _score_table(scores: Sequence[Score]) -> str:
     columns, models, cells = grid(scores)
     by_column = [[cells[model, name] for model, _ in models if (model, name) in cells] for name in columns]
     bold = {id(best) for best in map(clear_best, by_column) if best}
-    head = "".join(f"<th>{escape(name.removeprefix(scores[0].protocol).lstrip(', '))}</th>" for name in columns)
+    head = "".join(f"<th>{escape(_heading(name, scores[0].protocol))}</th>" for name in columns)
     rows = []
     for model, role in models:
         found = [cells.get((model, name)) for name in columns]
@@ -219,6 +219,12 @@ def _score_table(scores: Sequence[Score]) -> str:
         label = f'<th>{escape(model)}<span class="role">{escape(role)}</span></th>'
         rows.append(f'<tr class="{escape(role)}">{label}{body}</tr>')
     return f'<div class="wide"><table class="scores"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def _heading(name: str, protocol: str) -> str:
+    """A column's name without the protocol, which stands above the table: ``5 a class, best layer``."""
+    rest = name.removeprefix(protocol)
+    return rest.removeprefix(", ") if rest.startswith(",") else rest.strip().replace(",", " a class,", 1)
 
 
 def clear_best(scores: Sequence[Score]) -> Score | None:
@@ -250,8 +256,8 @@ def _differences(scores: Sequence[Score]) -> str:
         rows.append(f'<tr class="{kind}">' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     head = "<tr><th>model</th><th>protocol</th><th>points</th><th></th></tr>"
     note = (
-        "Intervals are paired over test pictures; what another pretraining seed would change is not in them. Better and worse are said "
-        "only where the difference is also larger than one more untrained network may differ from the mean of those tried."
+        "Intervals are paired over test pictures; what another pretraining seed would change is not in them. Better and worse "
+        "are said only where the difference is also larger than one more untrained network may differ from the mean of these."
     )
     table = f'<div class="wide"><table class="plain">{head}{"".join(rows)}</table></div>'
     return f"<h3>Minus the same network untrained</h3>{table}{_paragraph(note, 'note')}"
@@ -259,8 +265,9 @@ def _differences(scores: Sequence[Score]) -> str:
 
 def _figure(drawn: Figure | figures.Image, caption: str, alternative: str) -> str:
     data = base64.b64encode(figures.png(drawn)).decode()
+    size = "" if isinstance(drawn, Figure) else ' class="sheet"'
     words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img alt="{escape(alternative)}" src="data:image/png;base64,{data}">{words}</figure>'
+    return f'<figure><img alt="{escape(alternative)}"{size} src="data:image/png;base64,{data}">{words}</figure>'
 
 
 def _paragraph(text: str, kind: str = "") -> str:

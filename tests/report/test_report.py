@@ -17,8 +17,8 @@ from embodied_ssl.report.report import (
     Facts,
     Notes,
     Patterns,
-    Pictures,
-    Scores,
+    PictureRows,
+    ScoreTable,
     clear_best,
     write_report,
 )
@@ -102,7 +102,7 @@ def test_a_page_holds_every_section_and_nothing_from_outside(tmp_path: Path, log
         tmp_path / "deep" / "report.html",
         [
             Facts(f"What {EVIL}", {f"data {EVIL}": EVIL, "seed": 3}),
-            Pictures("What it saw", [(f"tuples {EVIL}", pictures), ("more", torch.rand(2, 3, 8, 8))], EVIL),
+            PictureRows("What it saw", [(f"tuples {EVIL}", pictures), ("more", torch.rand(2, 3, 8, 8))], EVIL),
             Curves("How it learnt", log),
             Patterns(
                 "How it moved",
@@ -112,7 +112,7 @@ def test_a_page_holds_every_section_and_nothing_from_outside(tmp_path: Path, log
                 np.random.rand(40, 2),
                 "metres, radians",
             ),
-            Scores("What transfers", rows()),
+            ScoreTable("What transfers", rows()),
             Notes("Notes", [EVIL]),
             Commands("Again", [f"embodied-ssl pretrain {EVIL}", "embodied-ssl evaluate"]),
             BadItems("Left out", [BadItem(f"{EVIL}.png", "cut short")]),
@@ -130,21 +130,23 @@ def test_a_page_holds_every_section_and_nothing_from_outside(tmp_path: Path, log
     assert "script" not in page.tags
     assert "<script" not in text
     assert words.count(EVIL) >= 10  # shown as text, everywhere
-    assert page.tags.count("img") == 2 + 1 + 1 + 1
+    assert page.tags.count("img") == 2 + 2 + 1 + 1
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert "http" not in text.lower().split("<body")[0]
     assert "1 could not be read and was left out" in words
-    assert "held-out accuracy 0.69 (chance 0.25)" in words
+    assert "0.69 at step 19, chance 0.25" in words
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
 
 
 def test_the_same_report_is_the_same_file(tmp_path: Path, log: Path) -> None:
-    first, second = (write_report(tmp_path / name, [Curves("c", log), Scores("s", rows())]).read_bytes() for name in ("a", "b"))
+    first, second = (
+        write_report(tmp_path / name, [Curves("c", log), ScoreTable("s", rows())]).read_bytes() for name in ("a", "b")
+    )
     assert first == second
 
 
 def test_the_score_table_shows_baselines_differences_and_bold_only_what_is_clear(tmp_path: Path) -> None:
-    text = write_report(tmp_path / "r.html", [Scores("s", rows())]).read_text()
+    text = write_report(tmp_path / "r.html", [ScoreTable("s", rows())]).read_text()
     assert text.count("<b>60.0</b>") == 1
     assert "<b>50.0</b>" not in text
     for word in ("random r18", "gist", "descriptor", "+30.0 [+25.0, +35.0]", "better", "Minus the same network untrained"):
@@ -213,7 +215,6 @@ def test_figures_leave_nothing_open() -> None:
         figures.patterns([], [], [], []),
         figures.patterns([[1, 0]], [0], ["a"], []),
         figures.layers([]),
-        figures.curves({}),
     ):
         assert figures.png(figure)[:4] == b"\x89PNG"
     import matplotlib.pyplot as plt
