@@ -196,10 +196,12 @@ def _setting(scores: Sequence[Score]) -> str:
 
 
 def _score_tables(scores: Sequence[Score]) -> str:
-    """One table a protocol, so that each fits a page."""
-    parts = []
-    for protocol in dict.fromkeys(score.protocol for score in scores):
-        parts.append(f"<h3>{escape(protocol)}</h3>" + _score_table([score for score in scores if score.protocol == protocol]))
+    """One table a protocol (low-shot: one a layer), so that each fits a page."""
+    groups: dict[str, list[Score]] = {}
+    for score in scores:
+        by_shots = score.shots is not None and score.choice
+        groups.setdefault(f"{score.protocol}, {score.choice} layer" if by_shots else score.protocol, []).append(score)
+    parts = [f"<h3>{escape(name)}</h3>{_score_table(group)}" for name, group in groups.items()]
     note = (
         "Per cent of test pictures right; ± is the deviation over repeats, brackets are 95 % intervals. Layers, penalties and "
         "all else were chosen on the train part. Bold: the best of its column, where its interval and the others' do not overlap."
@@ -211,7 +213,7 @@ def _score_table(scores: Sequence[Score]) -> str:
     columns, models, cells = grid(scores)
     by_column = [[cells[model, name] for model, _ in models if (model, name) in cells] for name in columns]
     bold = {id(best) for best in map(clear_best, by_column) if best}
-    head = "".join(f"<th>{escape(_heading(name, scores[0].protocol))}</th>" for name in columns)
+    head = "".join(f"<th>{escape(_heading(found[0]))}</th>" for found in by_column)
     rows = []
     for model, role in models:
         found = [cells.get((model, name)) for name in columns]
@@ -221,10 +223,9 @@ def _score_table(scores: Sequence[Score]) -> str:
     return f'<div class="wide"><table class="scores"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>'
 
 
-def _heading(name: str, protocol: str) -> str:
-    """A column's name without the protocol, which stands above the table: ``5 a class, best layer``."""
-    rest = name.removeprefix(protocol)
-    return rest.removeprefix(", ") if rest.startswith(",") else rest.strip().replace(",", " a class,", 1)
+def _heading(score: Score) -> str:
+    """What tells a column from its neighbours: the number of labelled pictures, or how the layer was chosen."""
+    return f"{score.shots} a class" if score.shots is not None else f"{score.choice} layer" if score.choice else score.metric
 
 
 def clear_best(scores: Sequence[Score]) -> Score | None:
