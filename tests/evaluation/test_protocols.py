@@ -216,6 +216,12 @@ def test_low_shot_takes_the_shots_there_are_and_one_shot_takes_the_next_penalty(
     assert rows[0].value < rows[1].value
 
 
+def test_one_shot_alone_takes_the_penalty_of_two(blobs: Blobs) -> None:
+    train, layer = blobs(6, noise=2, seed=1), "a"
+    low_shot = LowShot(draws=3)
+    assert low_shot.choices(train, layer, [1])[1] == low_shot.choices(train, layer, [2])[2]
+
+
 def test_low_shot_refuses_more_shots_than_there_are(blobs: Blobs) -> None:
     with pytest.raises(UserError, match="more than the 3"):
         LowShot(shots=(5,)).run(blobs(3), blobs(5))

@@ -66,14 +66,16 @@ def test_differences_to_random_are_paired_and_stated(scores: list[Score]) -> Non
         for shots in all_shots
     }
     for difference in found:
-        slot = (difference.protocol, difference.choice, difference.shots, "accuracy", None if difference.model == "x" else ...)
-        same = [s for s in scores if (s.protocol, s.choice, s.shots, s.metric) == slot[:4]]
+        slot = (difference.protocol, difference.choice, difference.shots, "accuracy")
+        same = [s for s in scores if (s.protocol, s.choice, s.shots, s.metric) == slot]
         own = next(s.value for s in same if s.model == "mine")
         random = next(s.value for s in same if s.role == "random" and s.pretrain_seed is None)
         assert difference.value == pytest.approx(own - random, abs=1e-6)
         assert difference.interval is not None
         assert difference.interval[0] <= difference.value <= difference.interval[1]
         assert "paired" in difference.settings["interval"]
+        seeds = [s.value for s in same if s.pretrain_seed is not None and s.role == "random"]
+        assert difference.settings["seed_reach"] == pytest.approx(4.968 * np.std(seeds, ddof=1), rel=1e-3)
 
 
 def test_settings_say_what_was_done(scores: list[Score]) -> None:
