@@ -203,8 +203,9 @@ def _score_tables(scores: Sequence[Score]) -> str:
         groups.setdefault(f"{score.protocol}, {score.choice} layer" if by_shots else score.protocol, []).append(score)
     parts = [f"<h3>{escape(name)}</h3>{_score_table(group)}" for name, group in groups.items()]
     note = (
-        "Per cent of test pictures right; ± is the deviation over draws (of random init: over initialisations), brackets are 95 % "
-        "intervals. Layers, penalties and all else were chosen on the train part. Bold: the best of its column, where its interval and the others' do not overlap."
+        "Per cent of test pictures right; ± is the deviation over draws (of random init: over initialisations), brackets are "
+        "95 % intervals. Layers, penalties and all else were chosen on the train part. Bold: the best of its column, where its "
+        "interval and the others' do not overlap."
     )
     return "".join(parts) + _paragraph(note, "note") if parts else ""
 
