@@ -41,15 +41,14 @@ def describe(name: str, pictures: Pictures, on_progress: Progress = silent) -> F
 def raw16(pixels: Pixels) -> NDArray[np.float32]:
     """Uint8 [N, S, S, 3] to grey 16 x 16, area-averaged: float32 [N, 256]."""
     small = [cv2.resize(picture, (16, 16), interpolation=cv2.INTER_AREA) for picture in pixels]
-    flat: NDArray[np.float32] = _grey(np.stack(small)).reshape(len(pixels), 256)
-    return flat
+    return np.asarray(_grey(np.stack(small)).reshape(len(pixels), 256), np.float32)
 
 
 def colour_histogram(pixels: Pixels) -> NDArray[np.float32]:
     """Uint8 [N, S, S, 3] to the shares of 4 x 4 x 4 RGB cells: float32 [N, 64], rows sum to 1."""
     cells = (pixels // 64).astype(np.int64) @ np.array([16, 4, 1])
     counts = [np.bincount(cell.ravel(), minlength=64) for cell in cells]
-    return (np.stack(counts) / (pixels.shape[1] * pixels.shape[2])).astype(np.float32)
+    return np.asarray(np.stack(counts) / (pixels.shape[1] * pixels.shape[2]), np.float32)
 
 
 def gist(pixels: Pixels) -> NDArray[np.float32]:

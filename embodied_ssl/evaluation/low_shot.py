@@ -88,17 +88,8 @@ class LowShot:
         """C for each number of shots; one picture a class cannot be divided and takes the next number's."""
         found = {n: self._choose(train, layer, n) for n in shots if n >= 2}
         if 1 in shots:
-            found[1] = (
-                found[min(found)]
-                if found
-                else self._choose(train, layer, 2)
-                if self._can_double(train)
-                else Choice(1.0, 0, {}, True)
-            )
+            found[1] = found[min(found)] if found else self._choose(train, layer, 2)
         return found
-
-    def _can_double(self, train: FeatureTable) -> bool:
-        return int(np.bincount(train.labels)[np.unique(train.labels)].min()) >= 2
 
     def _choose(self, train: FeatureTable, layer: str, n: int) -> Choice:
         features: Matrix = train.features[layer]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.files import write_whole
 
-Role = Literal["run", "random", "descriptor", "supervised", "external"]
+Role = Literal["run", "supervised", "external", "random", "descriptor"]  # in the order of tables
 Hits = NDArray[np.float32]
 
 
@@ -146,26 +146,46 @@ def column(score: Score) -> str:
 def grid(scores: Sequence[Score]) -> tuple[list[str], list[tuple[str, Role]], dict[tuple[str, str], Score]]:
     """Rows as a table: its columns, its models with their roles, and the score in each (model, column) that has one."""
     columns = list(dict.fromkeys(column(score) for score in scores))
-    models = list(dict.fromkeys((score.model, score.role) for score in scores))
+    models = sorted(
+        dict.fromkeys((score.model, score.role) for score in scores), key=lambda model: get_args(Role).index(model[1])
+    )
     return columns, models, {(score.model, column(score)): score for score in scores}
 
 
 def format_table(scores: Sequence[Score]) -> str:
-    """Plain text: one line a model with its role, one column a protocol; per cent, ± over repeats, [95 % interval].
+    """Plain text: a block a protocol, one line a model with its role; per cent, ± over repeats, [95 % interval], layer.
 
-    Differences to the untrained network follow below, each with its interval.
+    Differences to the untrained network follow below, each with its interval and what it says.
     """
-    columns, models, cells = grid(headline(scores))
-    lines = [["model", "role", *columns]]
-    for model, role in models:
-        found = [cells.get((model, name)) for name in columns]
-        lines.append([model, role, *(f"{format_value(score)}  {score.layer}" if score else "-" for score in found)])
-    parts = [_align(lines)] if models else []
+    shown = headline(scores)
+    parts = []
+    for protocol in dict.fromkeys(score.protocol for score in shown):
+        columns, models, cells = grid([score for score in shown if score.protocol == protocol])
+        lines = [["model", "role", *columns]]
+        for model, role in models:
+            found = [cells.get((model, name)) for name in columns]
+            lines.append([model, role, *(f"{format_value(score)} {place(score)}".strip() if score else "-" for score in found)])
+        parts.append(_align(lines))
     differences = [score for score in scores if score.metric == "minus_random"]
     if differences:
-        rows = [[score.model, column(score), format_value(score)] for score in differences]
-        parts.append(_align([["model", "minus random init", "points"], *rows]))
+        rows = [[score.model, column(score), format_value(score), verdict(score)] for score in differences]
+        parts.append(_align([["model", "minus random init", "points", ""], *rows]))
     return "\n\n".join(parts)
+
+
+def place(score: Score) -> str:
+    """The layer, where it says more than the model's name."""
+    return "" if score.layer == score.model else score.layer
+
+
+def verdict(score: Score) -> str:
+    """What a difference says: ``better`` or ``worse`` only if its interval excludes 0 and seeds alone could not explain it."""
+    low, high = score.interval or (0.0, 0.0)
+    if low <= 0 <= high:
+        return "no clear difference"
+    if abs(score.value) <= score.settings.get("seed_reach", 0.0):
+        return "within what untrained seeds differ by"
+    return "better" if low > 0 else "worse"
 
 
 def _align(lines: Sequence[Sequence[str]]) -> str:

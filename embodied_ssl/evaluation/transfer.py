@@ -23,7 +23,7 @@ from embodied_ssl.evaluation.knn import Knn
 from embodied_ssl.evaluation.linear import Linear
 from embodied_ssl.evaluation.low_shot import LowShot
 from embodied_ssl.evaluation.scores import Role, Score
-from embodied_ssl.evaluation.statistics import paired_difference, t_interval
+from embodied_ssl.evaluation.statistics import paired_difference, seed_reach, t_interval
 
 RANDOM_SEEDS = (0, 1, 2)
 
@@ -108,23 +108,17 @@ def evaluate(
     Raises:
         UserError: an unknown protocol or descriptor, a name given twice, or data that cannot serve.
     """
-    known = evaluators()
-    for given, accepted, what in ((protocols, known, "protocol"), (descriptors, DESCRIPTORS, "descriptor")):
-        for name in given:
-            if name not in accepted:
-                raise UserError(f"no {what} '{name}'{suggest(name, accepted)}")
-    names = [model.name for model in models]
-    if len(set(names)) < len(names):
-        raise UserError(f"models are named {', '.join(names)}; give each a name of its own")
+    _check(models, protocols, descriptors)
     target = open_target(data) if isinstance(data, str) else data
     pictures = _read(models, target, on_progress)
 
     def features(model: str, backbone: Backbone, how: Preprocessing) -> tuple[FeatureTable, FeatureTable]:
-        parts = pictures[_crop(how)]
-        first, second = (
-            extract(backbone, how, part, device, batch_size, on_progress, model=model, cache=cache) for part in parts
+        train, test = pictures[_crop(how)]
+        options: dict[str, Any] = {"model": model, "cache": cache}
+        return (
+            extract(backbone, how, train, device, batch_size, on_progress, **options),
+            extract(backbone, how, test, device, batch_size, on_progress, **options),
         )
-        return first, second
 
     entries = [
         _Entry(
@@ -137,16 +131,26 @@ def evaluate(
         )
         for m in models
     ]
-    for candidate in {_random_name(m, models): m for m in models}.values():
+    for name, candidate in {_random_name(m, models): m for m in models}.items():
         for seed in random_seeds:
-            name = _random_name(candidate, models)
             tables = features(f"{name} seed {seed}", untrained(candidate.config, seed), candidate.preprocessing)
             entries.append(_Entry(name, "random", seed, candidate.preprocessing, tables))
     first = models[0].preprocessing if models else Preprocessing()
+    train, test = pictures[_crop(first)]
     for name in descriptors:
-        train, test = (describe(name, part, on_progress) for part in pictures[_crop(first)])
-        entries.append(_Entry(name, "descriptor", None, first, (train, test)))
-    return _score(entries, [known[name] for name in protocols], target, on_progress)
+        tables = describe(name, train, on_progress), describe(name, test, on_progress)
+        entries.append(_Entry(name, "descriptor", None, first, tables))
+    return _score(entries, [evaluators()[name] for name in protocols], target, on_progress)
+
+
+def _check(models: Sequence[Candidate], protocols: Sequence[str], descriptors: Sequence[str]) -> None:
+    for given, accepted, what in ((protocols, evaluators(), "protocol"), (descriptors, DESCRIPTORS, "descriptor")):
+        for name in given:
+            if name not in accepted:
+                raise UserError(f"no {what} '{name}'{suggest(name, accepted)}")
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        raise UserError(f"models are named {', '.join(names)}; give each a name of its own")
 
 
 def untrained(config: BackboneConfig, seed: int) -> Backbone:
@@ -183,7 +187,8 @@ def _score(
 def minus_random(scores: Sequence[Score], baselines: Mapping[str, str]) -> list[Score]:
     """For each accuracy of a model, the same less the mean of its untrained networks, paired picture by picture.
 
-    The interval is over test pictures (and draws); it does not contain what another pretraining seed would change.
+    The interval is over test pictures (and draws); it does not contain what another pretraining seed would change. How far one
+    more untrained seed may fall from the mean is beside it, in ``settings["seed_reach"]``.
 
     Args:
         scores: rows with hits.
@@ -205,6 +210,7 @@ def minus_random(scores: Sequence[Score], baselines: Mapping[str, str]) -> list[
             estimate = paired_difference(score.hits, np.mean(others, axis=0))
             covers = "paired bootstrap over test pictures" + (" and draws" if len(score.hits) > 1 else "")
             settings = {**score.settings, "against": baselines[score.model], "seeds": len(others), "interval": covers}
+            settings["seed_reach"] = seed_reach([float(hits.mean()) for hits in others])
             interval = (estimate.low, estimate.high)
             rows.append(
                 replace(

@@ -102,23 +102,19 @@ def chance_of(name: str) -> str:
     return f"{head}/chance_{tail}"
 
 
-def curves(log: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
-    """Training loss, and every held-out figure beside its chance line."""
-    names = (["loss"] if "loss" in log else []) + held_out_figures(log)
-    columns = min(3, max(1, len(names)))
-    rows = max(1, math.ceil(len(names) / columns))
-    figure = _figure(3.7 * columns, 2.7 * rows)
-    for number, name in enumerate(names, start=1):
-        axes = figure.add_subplot(rows, columns, number)
-        steps, values = log[name]
-        axes.plot(steps, values, color=COLOURS[0], linewidth=1.6, marker="o" if len(steps) < 25 else "", markersize=3)
-        chance = log.get(chance_of(name))
-        if chance and chance[1]:
-            axes.plot(*_across(chance, steps), color=FAINT, linewidth=1.2, linestyle="--")
-            axes.annotate("chance", (1, chance[1][-1]), xycoords=("axes fraction", "data"), **_RIGHT)
-        axes.set_title(name.replace("held_out/", "held out: ").replace("_", " "), fontsize=9, color=INK, loc="left")
-        axes.set_xlabel("step", fontsize=8, color=INK)
-        _calm(axes)
+def curve(log: Mapping[str, tuple[Sequence[float], Sequence[float]]], name: str) -> Figure:
+    """One logged figure over training, beside its chance line where there is one."""
+    figure = _figure(3.7, 2.6)
+    axes = figure.add_subplot()
+    steps, values = log[name]
+    axes.plot(steps, values, color=COLOURS[0], linewidth=1.6, marker="o" if len(steps) < 25 else "", markersize=3)
+    chance = log.get(chance_of(name))
+    if chance and chance[1]:
+        axes.plot(*_across(chance, steps), color=FAINT, linewidth=1.2, linestyle="--")
+        axes.annotate("chance", (1, chance[1][-1]), xycoords=("axes fraction", "data"), **_RIGHT)
+    axes.set_title(_plain(name.replace("held_out/", "held out: ").replace("_", " ")), fontsize=9, color=INK, loc="left")
+    axes.set_xlabel("step", fontsize=8, color=INK)
+    _calm(axes)
     return figure
 
 
@@ -161,7 +157,7 @@ def patterns(centres: ArrayLike, sizes: Sequence[int], names: Sequence[str], poi
     for k, (forward, yaw) in enumerate(middle):
         colour = COLOURS[k % len(COLOURS)]
         axes.scatter([yaw], [forward], s=60 + 500 * sizes[k] / total, color=colour, edgecolor="white", linewidth=1.5, zorder=3)
-        text = f"{names[k]} ({sizes[k] / total:.0%})"
+        text = f"{_plain(names[k])} ({sizes[k] / total:.0%})"
         axes.annotate(
             text,
             (yaw, forward),
@@ -197,15 +193,17 @@ def layers(scores: Sequence[Score], protocol: str = "linear") -> Figure:
         x = [names.index(score.layer) for score in given]
         y = np.array([100 * score.value for score in given])
         colour = FAINT if random else next(colours)
-        axes.plot(x, y, color=colour, linestyle="--" if random else "-", marker="o", markersize=4, linewidth=1.7, label=model)
+        axes.plot(
+            x, y, color=colour, linestyle="--" if random else "-", marker="o", markersize=4, linewidth=1.7, label=_plain(model)
+        )
         spread = np.array([100 * (score.std or 0) for score in given])
         if spread.any():
             axes.fill_between(x, y - spread, y + spread, color=colour, alpha=0.2, linewidth=0)
     styles = iter((":", "-.", (0, (1, 3)), (0, (5, 3))) * 4)
     for score in rows:
         if score.role == "descriptor":
-            axes.axhline(100 * score.value, color=INK, linestyle=next(styles), linewidth=1, label=score.model)
-    axes.set_xticks(range(len(names)), names, fontsize=8)
+            axes.axhline(100 * score.value, color=INK, linestyle=next(styles), linewidth=1, label=_plain(score.model))
+    axes.set_xticks(range(len(names)), [_plain(name) for name in names], fontsize=8)
     axes.set_ylabel("accuracy on the train part, %\n(cross-validated)", fontsize=8, color=INK)
     axes.set_ylim(bottom=0)
     _calm(axes)
@@ -225,6 +223,11 @@ def png(figure: Figure | Image) -> bytes:
     if not ok:
         raise ValueError(f"cannot encode a picture of shape {figure.shape}")
     return bytes(data.tobytes())
+
+
+def _plain(text: str) -> str:
+    """A name as it is: matplotlib would read dollars as formulas, and hide what begins with an underscore."""
+    return text.replace("$", r"\$").lstrip("_") or "-"
 
 
 def _figure(width: float, height: float) -> Figure:

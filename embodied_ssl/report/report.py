@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from embodied_ssl.core import Panel
 from embodied_ssl.errors import BadItem
 from embodied_ssl.evaluation.files import write_whole
-from embodied_ssl.evaluation.scores import Score, column, format_value, grid, headline
+from embodied_ssl.evaluation.scores import Score, column, format_value, grid, headline, place, verdict
 from embodied_ssl.report import figures
 from embodied_ssl.report.style import STYLE
 
@@ -47,7 +47,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureRows:
     """Captioned rows of pictures: what the data are, what the network is shown."""
 
     title: str
@@ -75,8 +75,8 @@ class Curves:
         names = [name for name in found if name == "loss"] + figures.held_out_figures(found)
         if not names:
             return _paragraph("Nothing was logged yet.")
-        last = ", ".join(_last(name, found) for name in names)
-        return _paragraph(self.note) + _figure(figures.curves(found), f"At the end: {last}.", "training curves")
+        drawn = "".join(_figure(figures.curve(found, name), _last(name, found), f"{name} over training") for name in names)
+        return _paragraph(self.note) + f'<div class="tiles">{drawn}</div>'
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Patterns:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ScoreTable:
     """The score table: the run beside random init and descriptors, then its differences to random init, then every layer."""
 
     title: str
@@ -105,7 +105,7 @@ class Scores:
     def html(self) -> str:
         if not self.scores:
             return ""
-        parts = [_setting(self.scores), _score_table(headline(self.scores)), _differences(self.scores)]
+        parts = [_setting(self.scores), _score_tables(headline(self.scores)), _differences(self.scores)]
         for protocol in dict.fromkeys(score.protocol for score in self.scores if score.metric == "cv_accuracy"):
             drawn = figures.layers(self.scores, protocol)
             parts.append(
@@ -175,8 +175,8 @@ def write_report(path: Path | str, sections: Iterable[Section], title: str = "em
 
 def _last(name: str, log: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> str:
     chance = log.get(figures.chance_of(name))
-    beside = f" (chance {chance[1][-1]:.3g})" if chance and chance[1] else ""
-    return f"{name.replace('held_out/', 'held-out ')} {log[name][1][-1]:.3g}{beside}"
+    beside = f", chance {chance[1][-1]:.3g}" if chance and chance[1] else ""
+    return f"{log[name][1][-1]:.3g} at step {log[name][0][-1]:,.0f}{beside}"
 
 
 def _setting(scores: Sequence[Score]) -> str:
@@ -195,25 +195,38 @@ def _setting(scores: Sequence[Score]) -> str:
     return "".join(_paragraph(line) for line in lines)
 
 
+def _score_tables(scores: Sequence[Score]) -> str:
+    """One table a protocol (low-shot: one a layer), so that each fits a page."""
+    groups: dict[str, list[Score]] = {}
+    for score in scores:
+        by_shots = score.shots is not None and score.choice
+        groups.setdefault(f"{score.protocol}, {score.choice} layer" if by_shots else score.protocol, []).append(score)
+    parts = [f"<h3>{escape(name)}</h3>{_score_table(group)}" for name, group in groups.items()]
+    note = (
+        "Per cent of test pictures right; ± is the deviation over draws (of random init: over initialisations), brackets are "
+        "95 % intervals. Layers, penalties and all else were chosen on the train part. Bold: the best of its column, where its "
+        "interval and the others' do not overlap."
+    )
+    return "".join(parts) + _paragraph(note, "note") if parts else ""
+
+
 def _score_table(scores: Sequence[Score]) -> str:
     columns, models, cells = grid(scores)
-    if not models:
-        return ""
-    bold = {id(score) for name in columns if (score := clear_best([cells[m, name] for m, _ in models if (m, name) in cells]))}
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    by_column = [[cells[model, name] for model, _ in models if (model, name) in cells] for name in columns]
+    bold = {id(best) for best in map(clear_best, by_column) if best}
+    head = "".join(f"<th>{escape(_heading(found[0]))}</th>" for found in by_column)
     rows = []
     for model, role in models:
         found = [cells.get((model, name)) for name in columns]
         body = "".join(_cell(score, score is not None and id(score) in bold) for score in found)
         label = f'<th>{escape(model)}<span class="role">{escape(role)}</span></th>'
         rows.append(f'<tr class="{escape(role)}">{label}{body}</tr>')
-    note = (
-        "Per cent of test pictures right; ± is the deviation over repeats, brackets are 95 % intervals. Layers, penalties and "
-        "all else were chosen on the train part. Bold: the best of its column, where its interval and the next one's do not overlap."
-    )
-    return (
-        f'<div class="wide"><table class="scores"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>{_paragraph(note, "note")}'
-    )
+    return f'<div class="wide"><table class="scores"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def _heading(score: Score) -> str:
+    """What tells a column from its neighbours: the number of labelled pictures, or how the layer was chosen."""
+    return f"{score.shots} a class" if score.shots is not None else f"{score.choice} layer" if score.choice else score.metric
 
 
 def clear_best(scores: Sequence[Score]) -> Score | None:
@@ -230,12 +243,8 @@ def _cell(score: Score | None, bold: bool) -> str:
         return "<td>–</td>"
     value, _, rest = format_value(score).partition(" ")
     value = f"<b>{escape(value)}</b>" if bold else f"<span>{escape(value)}</span>"
-    small = " ".join(part for part in (rest, score.layer) if part)
-    return (
-        f'<td>{value}<span class="small">{escape(rest)}</span><span class="small">{escape(score.layer)}</span></td>'
-        if small
-        else f"<td>{value}</td>"
-    )
+    small = "".join(f'<span class="small">{escape(part)}</span>' for part in (rest, place(score)) if part)
+    return f"<td>{value}{small}</td>"
 
 
 def _differences(scores: Sequence[Score]) -> str:
@@ -244,21 +253,23 @@ def _differences(scores: Sequence[Score]) -> str:
         return ""
     rows = []
     for score in found:
-        low, high = score.interval or (0.0, 0.0)
-        verdict = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
-        cells = (score.model, column(score), format_value(score), verdict)
-        kind = verdict.split()[0]
+        cells = (score.model, column(score), format_value(score), verdict(score))
+        kind = {"better": "better", "worse": "worse"}.get(verdict(score), "unclear")
         rows.append(f'<tr class="{kind}">' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     head = "<tr><th>model</th><th>protocol</th><th>points</th><th></th></tr>"
-    note = "Paired over test pictures; what another pretraining seed would change is not in the interval."
+    note = (
+        "Intervals are paired over test pictures; what another pretraining seed would change is not in them. Better and worse "
+        "are said only where the difference is also larger than one more untrained network may differ from the mean of these."
+    )
     table = f'<div class="wide"><table class="plain">{head}{"".join(rows)}</table></div>'
     return f"<h3>Minus the same network untrained</h3>{table}{_paragraph(note, 'note')}"
 
 
 def _figure(drawn: Figure | figures.Image, caption: str, alternative: str) -> str:
     data = base64.b64encode(figures.png(drawn)).decode()
+    size = "" if isinstance(drawn, Figure) else ' class="sheet"'
     words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img alt="{escape(alternative)}" src="data:image/png;base64,{data}">{words}</figure>'
+    return f'<figure><img alt="{escape(alternative)}"{size} src="data:image/png;base64,{data}">{words}</figure>'
 
 
 def _paragraph(text: str, kind: str = "") -> str:

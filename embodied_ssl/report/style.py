@@ -16,7 +16,7 @@ section { background: #fff; border: 1px solid #e8e8e4; border-radius: 10px; padd
 table { border-collapse: collapse; font-size: .92rem }
 th { text-align: left; font-weight: 600 }
 .facts { width: 100% }
-.facts th { width: 34%; color: #666; font-weight: 400; vertical-align: top }
+.facts th { width: 24%; color: #666; font-weight: 400; vertical-align: top }
 .facts td, .facts th { padding: .28rem .6rem .28rem 0; border-bottom: 1px solid #f1f1ee; overflow-wrap: anywhere }
 .facts tr:last-child > * { border: 0 }
 .wide { overflow-x: auto }
@@ -29,9 +29,12 @@ th { text-align: left; font-weight: 600 }
 tr.run > * { background: #f3f8fb }
 .better td:last-child { color: #00704f }
 .worse td:last-child { color: #b04a00 }
-.no td:last-child { color: #7f7f7b }
+.unclear td:last-child { color: #7f7f7b }
 figure { margin: .6rem 0 1.1rem }
-img { max-width: 100%; height: auto; display: block; border-radius: 3px }
+img { width: 100%; max-width: 34rem; height: auto; display: block }
+img.sheet { width: auto; max-width: 100%; border-radius: 3px }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 0 1rem }
+.tiles img { max-width: 24rem }
 figcaption { font-size: .85rem; color: #666; margin-top: .35rem; overflow-wrap: anywhere }
 pre { background: #f6f6f3; border-radius: 6px; padding: .8rem 1rem; overflow-x: auto; font-size: .85rem; margin: .2rem 0 }
 ul { padding-left: 1.2rem; margin: .3rem 0 }

@@ -119,7 +119,13 @@ def test_what_cannot_serve_is_refused_in_one_line(tmp_path: Path, make: str) -> 
         open_target(root)
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
-    message = {"nothing": "no class folders", "one class": "one class only", "no test": "no test/", "file": "file", "two roots": "2 folders"}
+    message = {
+        "nothing": "no class folders",
+        "one class": "one class only",
+        "no test": "no test/",
+        "file": "file",
+        "two roots": "2 folders",
+    }
     assert message[make] in str(caught.value)
 
 
@@ -127,7 +133,7 @@ def test_a_class_of_a_single_recording_is_refused(tmp_path: Path) -> None:
     bare(tmp_path)
     for view in range(5):
         put(tmp_path / "hall" / f"room_900_{view}.png", view)
-    with pytest.raises(UserError, match="'hall'.*one recording only.*room_900"):
+    with pytest.raises(UserError, match=r"'hall'.*one recording only.*room_900"):
         open_target(str(tmp_path))
 
 

@@ -89,7 +89,7 @@ def test_a_corrupt_picture_is_left_out_counted_and_named(net: Backbone, folder: 
 def test_nothing_readable_is_the_users_mistake(folder: ClassFolder) -> None:
     for path in Path(folder.root).rglob("*.png"):
         path.write_bytes(b"no picture")
-    with pytest.raises(UserError, match="no picture of .* can be read"):
+    with pytest.raises(UserError, match=r"no picture of .* can be read"):
         read_pictures(folder.open("train"), SMALL)
 
 

@@ -57,7 +57,7 @@ def test_the_row_space_loses_nothing() -> None:
 @pytest.mark.parametrize("best", [1e-6, 1e-5, 1e3, 1e4, 0.1])
 def test_the_grid_widens_until_the_best_is_inside(best: float) -> None:
     choice = choose(lambda C: -abs(np.log10(C) - np.log10(best)))
-    assert choice.C == best
+    assert best == choice.C
     assert not choice.at_bound
     assert min(choice.tried) < best < max(choice.tried)
 
@@ -65,7 +65,7 @@ def test_the_grid_widens_until_the_best_is_inside(best: float) -> None:
 @pytest.mark.parametrize(("slope", "end"), [(1, 1e5), (-1, 1e-7)])
 def test_a_bound_that_is_hit_is_said(slope: int, end: float) -> None:
     choice = choose(lambda C: slope * np.log10(C))
-    assert choice.C == end
+    assert end == choice.C
     assert choice.at_bound
 
 
@@ -126,7 +126,9 @@ def test_one_picture_of_a_class_is_too_few_to_choose() -> None:
 def test_knn_equals_scikit_learn_with_its_weights_on_unit_vectors(blobs: Blobs) -> None:
     train, test = blobs(30, noise=5, seed=1), blobs(30, noise=5, seed=2)
     unit = [t.features["b"] / np.linalg.norm(t.features["b"], axis=1, keepdims=True) for t in (train, test)]
-    other = KNeighborsClassifier(20, weights=lambda d: np.exp((1 - d**2 / 2) / 0.07), algorithm="brute").fit(unit[0], train.labels)
+    other = KNeighborsClassifier(20, weights=lambda d: np.exp((1 - d**2 / 2) / 0.07), algorithm="brute").fit(
+        unit[0], train.labels
+    )
     mine = Knn().predict(train.features["b"], train.labels, test.features["b"])
     assert 0.3 < (mine == test.labels).mean() < 0.99
     np.testing.assert_array_equal(mine, other.predict(unit[1]))
@@ -212,6 +214,12 @@ def test_low_shot_takes_the_shots_there_are_and_one_shot_takes_the_next_penalty(
         assert row.interval is not None
         assert row.interval[0] < row.value < row.interval[1]
     assert rows[0].value < rows[1].value
+
+
+def test_one_shot_alone_takes_the_penalty_of_two(blobs: Blobs) -> None:
+    train, layer = blobs(6, noise=2, seed=1), "a"
+    low_shot = LowShot(draws=3)
+    assert low_shot.choices(train, layer, [1])[1] == low_shot.choices(train, layer, [2])[2]
 
 
 def test_low_shot_refuses_more_shots_than_there_are(blobs: Blobs) -> None:
