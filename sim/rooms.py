@@ -391,7 +391,7 @@ _CUSTOMARY: dict[str, tuple[Vector, Vector]] = {
     "living_room": ((0.09, 0.2, 0.85), (0.08, 0.4, 0.55)),
     "office": ((0.6, 0.05, 0.85), (0.62, 0.25, 0.5)),
 }
-CUSTOM = 0.5  # share of walls, and of floors, in their kind's customary colour
+CUSTOM = 0.6  # share of walls, and of floors, in their kind's customary colour
 _ANYWHERE: tuple[Make, ...] = (chair, plant, lamp, drawers, shelf, cupboard, bin_, table, low_table)
 _ON_WALLS: tuple[Make, ...] = (picture, picture, window, window, door)
 _IN_THE_MIDDLE = (dining_set, low_table)

@@ -396,7 +396,12 @@ class World:
 
     def blocked(self, tool: int, bodies: Sequence[int]) -> bool:
         """Whether a tool overlaps any of these bodies where it stands now."""
-        return any(self._p.getClosestPoints(tool, body, 0.0, physicsClientId=self._client) for body in bodies)
+        return any(self.gap(tool, body) <= 0 for body in bodies)
+
+    def gap(self, tool: int, body: int, most: float = 0.1) -> float:
+        """The distance between a tool and a body, negative where they overlap; ``most`` when it is more."""
+        near = self._p.getClosestPoints(tool, body, most, physicsClientId=self._client)
+        return min([most, *(float(point[8]) for point in near)])
 
     def look(self, camera: Camera, light: Light | None = None) -> View:
         """Take a picture with the software renderer, which every machine has."""

@@ -26,9 +26,9 @@ def floor(world, friction=1.0):
     return body
 
 
-@pytest.mark.parametrize(("damping", "bounds"), [(0.0, (0.99, 1.01)), (0.04, (0.90, 1.10))])
-@pytest.mark.parametrize("mu", [0.3, 0.5])
-def test_a_sliding_box_stops_after_v_squared_over_two_mu_g(world, mu, damping, bounds):
+@pytest.mark.parametrize(("damping", "tolerance"), [(0.0, 0.01), (0.04, 0.10)])
+@pytest.mark.parametrize("mu", [0.3, 0.5, 0.8])
+def test_a_sliding_box_stops_after_v_squared_over_two_mu_g(world, mu, damping, tolerance):
     world.clear()
     floor(world)
     box = world.add(Shape("box", (0.2, 0.2, 0.05)), (0, 0, 0.025), mass=1.0)
@@ -38,7 +38,8 @@ def test_a_sliding_box_stops_after_v_squared_over_two_mu_g(world, mu, damping, b
     start = world.pose(box)[0]
     world.set_velocity(box, (1.0, 0.0, 0.0))
     world.step(240)
-    assert bounds[0] < (world.pose(box)[0] - start) / (1 / (2 * mu * 9.81)) < bounds[1]
+    expected = 1 / (2 * mu * 9.81) - 1 / (2 * world.rate)  # speed falls before place moves: half a step is lost
+    assert world.pose(box)[0] - start == pytest.approx(expected, rel=tolerance)
 
 
 def test_friction_is_the_product_of_the_two(world):
