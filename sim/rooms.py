@@ -504,7 +504,8 @@ def _try_put(
 
 def furnish(kind: str, rng: np.random.Generator) -> Room:
     """Draw a room of a kind."""
-    room = Room(kind, *(float(side) for side in rng.uniform(*_EXTENT[kind], 2)))
+    width, depth = (float(side) for side in rng.uniform(*_EXTENT[kind], 2))
+    room = Room(kind, width, depth)
     p = _palette(kind, rng)
     _shell(room, rng, p)
     for make in _SURE[kind]:

@@ -19,7 +19,10 @@ def world():
     world.close()
 
 
-def a_thing(shape=Shape("box", (0.04, 0.06, 0.05)), mass=0.1, stiffness=1000.0, damping=10.0):
+BOX = Shape("box", (0.04, 0.06, 0.05))
+
+
+def a_thing(shape=BOX, mass=0.1, stiffness=1000.0, damping=10.0):
     return Thing(0, "thing", shape, mass, 0.8, stiffness, damping, (0.8, 0.2, 0.2))
 
 
@@ -96,7 +99,7 @@ def test_the_slope_of_a_poke_is_the_stiffness(world):
     found = []
     for stiffness in (100.0, 300.0, 1000.0, 3000.0):
         table = a_table(world, a_thing(stiffness=stiffness))
-        row, column, slope, intercept = poke.attempt(table, *top_pixel(table)).action
+        *_, slope, intercept = poke.attempt(table, *top_pixel(table)).action
         found.append(slope)
         assert slope == pytest.approx(stiffness / 1000, rel=1e-6)
         assert intercept == pytest.approx(10.0 * poke.SPEED, abs=0.03)

@@ -128,5 +128,5 @@ def test_an_absent_engine_says_what_to_do(monkeypatch):
     from embodied_ssl.errors import UserError
 
     monkeypatch.setitem(sys.modules, "pybullet", None)
-    with pytest.raises(UserError, match="pip install pybullet==3.2.7"):
+    with pytest.raises(UserError, match=r"pip install pybullet==3\.2\.7"):
         module.load_pybullet()
