@@ -152,6 +152,8 @@ def test_folders_that_are_refused(tmp_path, made):
         collect(out, **SMALL)
     with pytest.raises(UserError, match="seed 5 there, 6 now"):
         collect(out, **{**SMALL, "seed": 6}, resume=True)
+    with pytest.raises(UserError, match=r"size \[32, 32\] there, \[64, 64\] now"):
+        collect(out, **{**SMALL, "size": (64, 64)}, resume=True)
     (tmp_path / "notes.txt").write_text("mine")
     for resume in (False, True):
         with pytest.raises(UserError, match="is not empty"):

@@ -141,6 +141,15 @@ def test_things_are_the_same_each_time_and_fit_the_jaw():
     assert np.histogram(stiff, 4, (math.log(100), math.log(3000)))[0].min() > 30
 
 
+def test_broad_flat_things_tend_to_be_stiff():
+    pool = [thing(0, number) for number in range(1000)]
+    boxes = [each for each in pool if each.shape.kind == "box"]
+    broad = [each.shape.size[0] * each.shape.size[1] / each.shape.size[2] for each in boxes]
+    assert 0.6 < np.corrcoef(np.log(broad), np.log([each.stiffness for each in boxes]))[0, 1] < 0.95
+    spread = np.histogram(np.log([each.stiffness for each in pool]), 4, (math.log(100), math.log(3000)))[0]
+    assert spread.min() > 190
+
+
 def test_colour_tells_nothing_about_weight_or_stiffness():
     pool = [thing(0, number) for number in range(2000)]
     colours = np.array([each.colour for each in pool])
