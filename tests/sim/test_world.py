@@ -90,6 +90,20 @@ def test_a_turned_body_is_seen_turned(world):
     assert np.ptp(rows) > 5 * np.ptp(columns)
 
 
+@pytest.mark.parametrize("kind", ["box", "cylinder", "sphere", "capsule"])
+def test_what_is_seen_is_as_large_as_what_is_touched(world, kind):
+    size = {"box": (0.04, 0.06, 0.05), "sphere": (0.05, 0.05, 0.05)}.get(kind, (0.04, 0.04, 0.09))
+    world.clear()
+    body = world.add(Shape(kind, size), (0, 0, 0), quaternion(0.0, math.pi / 2), mass=1.0)
+    view = world.look(Camera((0, 0, 2.0), (0, 0, 0), (0, 1, 0), 256, 256, fov=5, far=4.0))
+    rows, columns = np.nonzero(view.bodies == body)
+    pixel = 2.0 * math.tan(math.radians(2.5)) / 128  # metres a pixel where the axis is
+    assert [np.ptp(columns) * pixel, np.ptp(rows) * pixel] == pytest.approx([size[2], size[1]], rel=0.05)
+    assert 2.0 - view.depth.min() == pytest.approx(size[0] / 2, abs=1e-3)
+    probe = world.add(Shape("sphere", (0.01, 0.01, 0.01)), (size[2] / 2 + 0.01, 0, 0))
+    assert world.gap(probe, body) == pytest.approx(0.005, abs=1e-3)
+
+
 def test_pictures_are_copies(world):
     world.clear()
     first = world.look(Camera((0, 0, 1), (0, 0, 0), (0, 1, 0), 16, 16), Light())
