@@ -22,7 +22,7 @@ from embodied_ssl.sim.objects import Thing, thing
 from embodied_ssl.sim.rows import TASKS, Row, content_hash_of, depth_png, read_shard, shard_name, things_png, write_shard
 from embodied_ssl.sim.store import Manifest, filling
 from embodied_ssl.sim.table import Outcome, Table, set_table
-from embodied_ssl.sim.workers import Stopped, check_stop, finished
+from embodied_ssl.sim.workers import check_stop, finished
 from embodied_ssl.sim.world import RATE, View, load_pybullet, shared_world
 
 FORMAT = 1  # to be raised when the same seed no longer gives the same rows
@@ -132,7 +132,7 @@ def interaction(seed: int, index: int, tasks: Sequence[str], settings: Settings 
 
 def _shard(number: int, out: Path, spec: dict[str, Any], tick: Callable[[], None] | None = None) -> tuple[str, dict[str, Any]]:
     """Make one shard; returns its name and facts for the manifest. `Stopped` leaves nothing behind."""
-    settings = Settings(**{**spec["settings"], "size": tuple(spec["settings"]["size"])})
+    settings = Settings(tuple(spec["size"]), spec["objects"], spec["fewest"], spec["most"])
     start = number * spec["per_shard"]
     stop = min(start + spec["per_shard"], spec["episodes"])
     rows = []
@@ -233,7 +233,7 @@ def collect(
         "seed": seed,
         "tasks": list(tasks),
         "episodes": episodes,
-        "settings": asdict(settings),
+        **asdict(settings),
         "per_shard": per_shard,
         "engine": f"pybullet {importlib.metadata.version('pybullet')}",
         "renderer": "TinyRenderer",
@@ -277,6 +277,3 @@ def content_hash(out: Path) -> str:
     for name in manifest.pieces:
         manifest.pieces[name] = {"sha256": content_hash_of(read_shard(out / name))}
     return manifest.content_hash()
-
-
-__all__ = ["Settings", "Stopped", "Summary", "check_request", "collect", "content_hash", "interaction"]

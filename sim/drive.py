@@ -114,7 +114,7 @@ def drive(seed: int, index: int, size: tuple[int, int]) -> tuple[Track, np.ndarr
 
 
 def still_views(seed: int, kind: str, number: int, views: int, size: tuple[int, int]) -> list[View]:
-    """Views into room ``number`` of a kind, each from a free spot far from the middle towards it."""
+    """Views into room ``number`` of a kind, each from a free spot towards a piece that makes the kind, somewhat off it."""
     rng = generator(seed, "still", kind, number)
     room = furnish(kind, rng)
     world = shared_world()
@@ -124,8 +124,9 @@ def still_views(seed: int, kind: str, number: int, views: int, size: tuple[int, 
         spots = rng.uniform(-half, half, (200, 2))
         spots = spots[room.free(spots, 0.25)]
         spots = spots if len(spots) else np.zeros((1, 2))
-        spot = spots[int(np.argmax(np.hypot(*spots[:8].T)))]
-        aim = rng.uniform(-0.35, 0.35, 2) * half - spot
+        piece = np.array(room.taken[int(rng.integers(room.sure))][:2])
+        spot = spots[int(np.argmax(np.hypot(*(spots[:6] - piece).T)))]
+        aim = piece + rng.normal(0, 0.4, 2) - spot
         camera = eye((*spot, rng.uniform(1.3, 1.7)), math.atan2(aim[1], aim[0]), size, float(rng.uniform(-0.3, -0.1)))
         seen.append(world.look(camera, room.light))
     return seen

@@ -24,8 +24,8 @@ OPENING = 0.08
 SQUEEZE = 25.0  # N a finger; more drives the fingers into the thing
 LIFT = 0.12
 RISEN = 0.03
-CENTRED = 0.55  # share of tries near the middle; the rest teach what fails
-ALIGNED = 0.45  # share of those that close across the narrow side
+CENTRED = 0.5  # share of tries near the middle; the rest teach what fails
+ALIGNED = 0.4  # share of those that close across the narrow side
 PALM, FIRST, SECOND = 0, 1, 2
 _FINGER = Shape("box", (0.01, 0.02, 0.06))
 

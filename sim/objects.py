@@ -1,7 +1,8 @@
 """The pool of things to touch: thing k of a seed is always the same thing, so that splits can be made by thing.
 
 Its shape, size, weight, friction and stiffness are drawn by key; its colour from another key, so that colour tells nothing
-about weight or stiffness. A robot must look at shape and size, and touch.
+about weight or stiffness. Form does: a large thing tends to be heavy, and a broad flat one stiffer than a tall narrow one of the
+same stuff (Hooke: area over height), so that looking helps, and only touching settles it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from embodied_ssl.keys import generator
 from embodied_ssl.sim.world import SHAPES, Quaternion, Shape, Vector, quaternion
 
 STIFFNESS = (100.0, 3000.0)  # N/m; 10,000 would need more force than the poker has
+SEEN = 0.8
+_BROAD = (-3.1, 0.48)  # mean and spread of log(area over height in metres) in the pool
 DENSITY = (150.0, 1500.0)  # kg/m^3, from balsa to brick
 FRICTION = (0.4, 1.0)  # times the table's 0.3 .. 0.8, or the jaw's 1
 
@@ -83,6 +86,15 @@ def _size(kind: str, rng: np.random.Generator) -> Vector:
     return across, across, across if kind == "sphere" else float(rng.uniform(0.03, 0.06))
 
 
+def _stiffness(shape: Shape, rng: np.random.Generator) -> float:
+    """Log-uniform in ``STIFFNESS`` over the pool, and correlated by ``SEEN`` with the logarithm of area over height."""
+    x, y, z = shape.size
+    broad = {"box": x * y / z, "capsule": z}.get(shape.kind, math.pi / 4 * x * x / z)
+    normal = SEEN * (math.log(broad) - _BROAD[0]) / _BROAD[1] + math.sqrt(1 - SEEN**2) * rng.normal()
+    low, high = (math.log(limit) for limit in STIFFNESS)
+    return math.exp(low + (high - low) * 0.5 * (1 + math.erf(normal / math.sqrt(2))))
+
+
 def thing(seed: int, number: int) -> Thing:
     """Thing ``number`` of the pool that belongs to a seed."""
     rng = generator(seed, "object", number)
@@ -94,7 +106,7 @@ def thing(seed: int, number: int) -> Thing:
         shape=shape,
         mass=shape.volume * log_uniform(rng, *DENSITY),
         friction=float(rng.uniform(*FRICTION)),
-        stiffness=log_uniform(rng, *STIFFNESS),
+        stiffness=_stiffness(shape, rng),
         damping=float(rng.uniform(5.0, 20.0)),
         colour=colour(generator(seed, "colour", number)),
     )

@@ -63,16 +63,15 @@ def attempt(table: Table, row: float, column: float) -> Outcome:
     world.set_stiffness(body, thing.stiffness, thing.damping)
     tool = poker(world, float(seen[0]), float(seen[1]), float(seen[2]) + ABOVE)
     world.drive(tool, 0, speed=SPEED, force=200.0)
+    gap = world.gap(tool, body)
     force, travel = [], []
-    for _ in range(round((ABOVE + DEPTH) / SPEED * RATE)):
+    for _ in range(round((gap + DEPTH) / SPEED * RATE)):
         world.step()
         force.append(float(world.force_on(tool, 0, body)[2]))
         travel.append(world.joint(tool, 0)[0])
     world.remove(tool)
-    felt = np.flatnonzero(np.asarray(force) > 0)
-    first = int(felt[0]) if len(felt) else len(force)
-    depth = (np.asarray(travel) - travel[min(first, len(travel) - 1)]) * 1000
-    past = depth > IMPACT
+    depth = (np.asarray(travel) - gap) * 1000
+    past = (depth > IMPACT) & (np.asarray(force) > 0)
     slope, intercept = fit(np.asarray(force)[past], depth[past])
     return Outcome(place, (row, column, slope, intercept), slope > 0, resample(force), resample(travel))
 

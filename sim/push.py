@@ -18,7 +18,8 @@ from embodied_ssl.sim.table import Outcome, Table, resample
 from embodied_ssl.sim.world import RATE, Link, Shape, World
 
 DIAMETER = 0.012
-SPEED = 0.25
+SPEED = 0.2
+EDGE = 0.12  # sweeps end at least this share of the picture inside it, so that few things leave it
 MOVED = 0.01
 _TRIES = 12
 
@@ -45,7 +46,7 @@ def choose(table: Table, rng: np.random.Generator) -> tuple[float, float, float,
         end = start + (gap + length) * ahead
         ends = np.array([[*start, height], [*end, height]])
         pixels = table.camera.project(ends)[:, :2]
-        if np.any(pixels < 0) or np.any(pixels > shape - 1):
+        if np.any(pixels < 0) or np.any(pixels > shape - 1) or np.any(np.abs(pixels[1] / shape - 0.5) > 0.5 - EDGE):
             continue
         probe = finger(table.world, float(start[0]), float(start[1]), height, yaw)
         blocked = table.world.blocked(probe, others)

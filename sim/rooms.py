@@ -6,6 +6,7 @@ chairs, cupboards, lamps, plants, rugs and pictures; lengths are metres, z is up
 
 from __future__ import annotations
 
+import colorsys
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -63,6 +64,7 @@ class Room:
         depth: extent in y.
         parts: everything that can be seen.
         taken: footprints on the floor as x, y of the middle, half extents before turning, yaw.
+        sure: how many of these, the first, are pieces that make the kind.
         light: its lamp.
     """
 
@@ -71,6 +73,7 @@ class Room:
     depth: float
     parts: list[Part] = field(default_factory=list)
     taken: list[tuple[float, float, float, float, float]] = field(default_factory=list)
+    sure: int = 0
     light: Light = field(default_factory=Light)
 
     def free(self, points: Floats, margin: float = BODY) -> np.ndarray:
@@ -371,6 +374,24 @@ _SURE: dict[str, tuple[Make, ...]] = {
     "living_room": (sofa, screen, low_table, lamp),
     "office": (office_desk, shelf, cupboard),
 }
+# Extent of a room's sides, and the customary hue, saturation and value of walls and floor: a tendency, no more.
+_EXTENT = {
+    "bathroom": (3.0, 3.9),
+    "bedroom": (3.6, 4.6),
+    "dining_room": (3.8, 4.8),
+    "kitchen": (3.3, 4.4),
+    "living_room": (4.0, 5.2),
+    "office": (3.4, 4.6),
+}
+_CUSTOMARY: dict[str, tuple[Vector, Vector]] = {
+    "bathroom": ((0.52, 0.15, 0.9), (0.55, 0.1, 0.75)),
+    "bedroom": ((0.85, 0.12, 0.85), (0.09, 0.35, 0.7)),
+    "dining_room": ((0.3, 0.2, 0.75), (0.06, 0.45, 0.5)),
+    "kitchen": ((0.14, 0.3, 0.95), (0.04, 0.4, 0.65)),
+    "living_room": ((0.09, 0.2, 0.85), (0.08, 0.4, 0.55)),
+    "office": ((0.6, 0.05, 0.85), (0.62, 0.25, 0.5)),
+}
+CUSTOM = 0.6  # share of walls, and of floors, in their kind's customary colour
 _ANYWHERE: tuple[Make, ...] = (chair, plant, lamp, drawers, shelf, cupboard, bin_, table, low_table)
 _ON_WALLS: tuple[Make, ...] = (picture, picture, window, window, door)
 _IN_THE_MIDDLE = (dining_set, low_table)
@@ -391,14 +412,22 @@ def _turn(part: Part, x: float, y: float) -> Part:
     return Part(part.shape, (x - cx, y - cy, cz), part.colour, part.yaw + math.pi)
 
 
-def _palette(rng: np.random.Generator) -> Palette:
+def _about(rng: np.random.Generator, hsv: Vector) -> Vector:
+    """A colour near a given hue, saturation and value."""
+    hue, saturation, value = (float(v) for v in rng.normal(hsv, (0.04, 0.06, 0.07)))
+    return colorsys.hsv_to_rgb(hue % 1, min(max(saturation, 0.0), 0.7), min(max(value, 0.3), 1.0))
+
+
+def _palette(kind: str, rng: np.random.Generator) -> Palette:
     hue = rng.uniform(0.85, 1.15, 3)
     wood = _shade((0.62 * hue[0], 0.45 * hue[1], 0.3 * hue[2]), rng.uniform(0.55, 1.4))
     pale = float(rng.uniform(0.8, 0.97))
     dark = float(rng.uniform(0.08, 0.3))
+    custom = rng.uniform(size=2) < CUSTOM
+    wall, floor = _CUSTOMARY[kind]
     return Palette(
-        wall=_shade(colour(rng, (0.02, 0.4)), 1.25),
-        floor=colour(rng, (0.1, 0.5)),
+        wall=_about(rng, wall) if custom[0] else _shade(colour(rng, (0.02, 0.3)), 1.25),
+        floor=_about(rng, floor) if custom[1] else colour(rng, (0.05, 0.4)),
         wood=wood if rng.uniform() < 0.7 else colour(rng, (0.0, 0.4)),
         fabric=colour(rng),
         accent=colour(rng),
@@ -475,11 +504,13 @@ def _try_put(
 
 def furnish(kind: str, rng: np.random.Generator) -> Room:
     """Draw a room of a kind."""
-    room = Room(kind, float(rng.uniform(3.8, 5.4)), float(rng.uniform(3.8, 5.4)))
-    p = _palette(rng)
+    width, depth = (float(side) for side in rng.uniform(*_EXTENT[kind], 2))
+    room = Room(kind, width, depth)
+    p = _palette(kind, rng)
     _shell(room, rng, p)
     for make in _SURE[kind]:
         _try_put(room, make(rng, p), rng, room.taken, make in _IN_THE_MIDDLE)
+    room.sure = len(room.taken)
     for k in rng.permutation(len(_ANYWHERE))[: int(rng.integers(2, 5))]:
         _try_put(room, _ANYWHERE[k](rng, p), rng, room.taken, False)
     hung = [taken for taken in room.taken if max(taken[2], taken[3]) > 0.5]

@@ -244,13 +244,34 @@ class World:
             return {"shapeType": self._p.GEOM_SPHERE, "radius": x / 2}
         tall = z if shape.kind == "cylinder" else z - x
         kind = self._p.GEOM_CYLINDER if shape.kind == "cylinder" else self._p.GEOM_CAPSULE
-        return {"shapeType": kind, "radius": x / 2, "length" if visual else "height": tall}
+        return {"shapeType": kind, "radius": x / 2, ("length" if visual else "height"): tall}
 
     def _collision(self, shape: Shape, centre: Vector = (0.0, 0.0, 0.0)) -> int:
         made: int = self._p.createCollisionShape(
             **self._kind(shape, visual=False), collisionFramePosition=centre, physicsClientId=self._client
         )
         return made
+
+    def _visual(self, shape: Shape, colour: Vector) -> int:
+        """What is seen of a shape. The renderer draws capsules as spindles, so they are put together of three parts."""
+        paint = (*colour, 1.0)
+        if shape.kind != "capsule":
+            made: int = self._p.createVisualShape(
+                **self._kind(shape, visual=True), rgbaColor=paint, specularColor=(0.2, 0.2, 0.2), physicsClientId=self._client
+            )
+            return made
+        x, _, z = shape.size
+        many: int = self._p.createVisualShapeArray(
+            shapeTypes=[self._p.GEOM_CYLINDER, self._p.GEOM_SPHERE, self._p.GEOM_SPHERE],
+            radii=[x / 2] * 3,
+            lengths=[z - x] * 3,
+            halfExtents=[(x / 2, x / 2, x / 2)] * 3,
+            visualFramePositions=[(0, 0, 0), (0, 0, (z - x) / 2), (0, 0, (x - z) / 2)],
+            visualFrameOrientations=[UPRIGHT] * 3,
+            rgbaColors=[paint] * 3,
+            physicsClientId=self._client,
+        )
+        return many
 
     def add(
         self,
@@ -262,12 +283,7 @@ class World:
         solid: bool = True,
     ) -> int:
         """Add a body of one shape; mass 0 never moves, and what is not ``solid`` is only seen."""
-        visual = self._p.createVisualShape(
-            **self._kind(shape, visual=True),
-            rgbaColor=(*colour, 1.0),
-            specularColor=(0.2, 0.2, 0.2),
-            physicsClientId=self._client,
-        )
+        visual = self._visual(shape, colour)
         body: int = self._p.createMultiBody(
             mass, self._collision(shape) if solid else -1, visual, position, orientation, physicsClientId=self._client
         )
@@ -396,7 +412,12 @@ class World:
 
     def blocked(self, tool: int, bodies: Sequence[int]) -> bool:
         """Whether a tool overlaps any of these bodies where it stands now."""
-        return any(self._p.getClosestPoints(tool, body, 0.0, physicsClientId=self._client) for body in bodies)
+        return any(self.gap(tool, body) <= 0 for body in bodies)
+
+    def gap(self, tool: int, body: int, most: float = 0.1) -> float:
+        """The distance between a tool and a body, negative where they overlap; ``most`` when it is more."""
+        near = self._p.getClosestPoints(tool, body, most, physicsClientId=self._client)
+        return min([most, *(float(point[8]) for point in near)])
 
     def look(self, camera: Camera, light: Light | None = None) -> View:
         """Take a picture with the software renderer, which every machine has."""
