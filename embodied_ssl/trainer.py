@@ -417,23 +417,25 @@ def open_sources(data: DataSpec | Mapping[str, DataSpec], tasks: Mapping[str, Me
 
 def _start(out: Path, config: Any, options: Options, here: Ranks) -> State:
     """The state to begin from: fresh in a new folder, or the checkpoint's when resuming."""
+    state = _found(out, config, options)
+    here.gather_objects(None)  # nobody writes before everybody has looked
+    if here.is_main:
+        write_json(out / "config.json", config)
+    return state
+
+
+def _found(out: Path, config: Any, options: Options) -> State:
     last = out / "checkpoints" / "last.pt"
     if not options.resume:
         if last.exists() or (out / "log.jsonl").exists():
             raise UserError(f"'{out}' already holds a run; continue it with --resume, or choose another --out")
-        if here.is_main:
-            write_json(out / "config.json", config)
         return State()
     if not out.exists():
         raise UserError(f"'{out}' holds no run to resume; leave --resume out to start one")
     if not last.exists():  # killed before the first checkpoint: nothing is lost by starting again
-        if here.is_main:
-            write_json(out / "config.json", config)
         return State()
     stored = checkpoints.load_checkpoint(last)
     _check_same_config(stored["config"], config, options.extend)
-    if here.is_main:
-        write_json(out / "config.json", config)
     return State(stored["stage"], stored["step"], stored)
 
 

@@ -74,9 +74,14 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         }
         command = [sys.executable, "-c", PAIR, str(here), str(data), str(out), *config.names()]
         processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors[-3000:]
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors[-3000:]
+    finally:
+        for process in processes:  # one that failed leaves the other waiting
+            process.kill()
+            process.communicate()
     return data, out
 
 
