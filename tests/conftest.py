@@ -17,7 +17,8 @@ def data_root() -> Path:
     given = os.environ.get("EMBODIED_SSL_DATA")
     place = Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "data"
     if not (place / "README.md").exists():
-        pytest.skip(f"no real data at {place}; set EMBODIED_SSL_DATA to the folder that holds them")
+        refuse = pytest.fail if os.environ.get("EMBODIED_SSL_REQUIRE_DATA") else pytest.skip
+        refuse(f"no real data at {place}; set EMBODIED_SSL_DATA to the folder that holds them")
     return place
 
 

@@ -1,21 +1,9 @@
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from embodied_ssl.evaluation.features import FeatureTable
-
-
-@pytest.fixture(scope="session")
-def data_root() -> Path:
-    """The folder of real extracts: $EMBODIED_SSL_DATA, or shared/data beside the repository."""
-    default = Path(__file__).resolve().parents[3] / "shared" / "data"
-    root = Path(os.environ.get("EMBODIED_SSL_DATA", default))
-    if not root.is_dir():
-        pytest.skip(f"no real data at '{root}'; set EMBODIED_SSL_DATA to the folder that has it")
-    return root
 
 
 def make_blobs(
