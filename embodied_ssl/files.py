@@ -6,39 +6,51 @@ import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from embodied_ssl.errors import UserError
 
+TEMPORARY = ".unfinished-"  # begins the name of everything that is not yet whole
+
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
+def whole(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears under ``path`` only when complete; on any failure the old file stays and nothing is left.
 
     Raises:
-        UserError: the disk is full, or the folder cannot be written.
+        OSError: it cannot be written; see `atomic` for a message that helps a user.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
-            raise UserError(
-                f"the disk is full; '{path}' was not written, what was there before is kept; free some space"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise UserError(f"'{path}' cannot be written ({error.strerror}); choose another folder") from error
-        raise
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """As `whole`, making the folder if absent, and saying what a user can do when it fails.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as file:
+            yield file
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise UserError(f"the disk is full: '{path}' was not written and its old version is kept; free some space") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            raise UserError(f"'{path}' cannot be written ({error.strerror}); choose another place") from error
         raise
 
 

@@ -32,11 +32,12 @@ import numpy as np
 
 from embodied_ssl.datasets.io.pictures import encode
 from embodied_ssl.errors import UserError
+from embodied_ssl.files import TEMPORARY, whole
 from embodied_ssl.keys import generator
 from embodied_ssl.sim.collect import Progress, Summary, check_request
 from embodied_ssl.sim.kitti import DATE, HERTZ, Track, calibration, mp4, oxts, oxts_line, poses_text, timestamps
 from embodied_ssl.sim.rooms import KINDS, Room, furnish
-from embodied_ssl.sim.store import TEMPORARY, Manifest, filling, write_atomically
+from embodied_ssl.sim.store import Manifest, filling
 from embodied_ssl.sim.workers import check_stop, finished
 from embodied_ssl.sim.world import Camera, Floats, View, load_pybullet, shared_world
 
@@ -181,7 +182,8 @@ def _make_drive(number: int, out: Path, spec: dict[str, Any]) -> tuple[dict[str,
     (out / folder).parent.mkdir(parents=True, exist_ok=True)
     (out / "videos").mkdir(exist_ok=True)
     _write_folder(out / folder, files)
-    write_atomically(out / film, video)
+    with whole(out / film) as file:
+        file.write(video)
     facts = {"room": kind, "frames": sum(path.endswith(".png") for path in files)}
     return {**{f"{folder}/{path}": data for path, data in files.items()}, film: video}, facts
 
@@ -192,7 +194,8 @@ def _make_stills(part: str, kind: str, number: int, out: Path, spec: dict[str, A
     files = {f"{folder}/room_{number:03d}_{k}.jpg": encode(view.rgb, ".jpg") for k, view in enumerate(views)}
     (out / folder).mkdir(parents=True, exist_ok=True)
     for path, data in files.items():
-        write_atomically(out / path, data)
+        with whole(out / path) as file:
+            file.write(data)
     return files
 
 
@@ -308,7 +311,8 @@ def _fill(manifest: Manifest, workers: int, on_progress: Callable[[int, int], No
     (out / DATE).mkdir(exist_ok=True)
     matrix = eye((0, 0, 1), 0.0, tuple(spec["size"])).matrix
     for name, text in calibration(matrix, tuple(spec["size"])).items():
-        write_atomically(out / DATE / name, text.encode())
+        with whole(out / DATE / name) as file:
+            file.write(text.encode())
     jobs, views = _jobs(spec), spec["views"]
     left = [job for job in jobs if not _sound(out, job, views, manifest.pieces.get(_piece_name(job)))]
     for job in left:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from embodied_ssl.sim.store import write_atomically
+from embodied_ssl.files import whole
 
 Row = dict[str, Any]
 TASKS = ("grasp", "push", "poke")  # the place in this tuple is the number in the column "task"
@@ -125,7 +125,8 @@ def write_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
     buffer = io.BytesIO()
     pq.write_table(table, buffer, row_group_size=GROUP, compression="none", use_dictionary=False, write_statistics=False)
     data = buffer.getvalue()
-    write_atomically(path, data)
+    with whole(path) as file:
+        file.write(data)
     return {"rows": len(table), "sha256": content_hash_of(table), "file_sha256": hashlib.sha256(data).hexdigest()}
 
 

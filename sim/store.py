@@ -19,23 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from embodied_ssl.errors import UserError
+from embodied_ssl.files import TEMPORARY, whole
 
 MANIFEST = "manifest.json"
-TEMPORARY = ".unfinished-"  # begins the name of everything that is not yet whole
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is there in full or not at all, even after the machine loses power."""
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def hash_of(value: Any) -> str:
@@ -63,7 +49,8 @@ class Manifest:
         self._saved = time.monotonic()
         pieces = dict(sorted(self.pieces.items()))
         body = {"spec": self.spec, "spec_hash": hash_of(self.spec), "pieces": pieces}
-        write_atomically(self.folder / MANIFEST, (json.dumps(body, indent=1) + "\n").encode())
+        with whole(self.folder / MANIFEST) as file:
+            file.write((json.dumps(body, indent=1) + "\n").encode())
 
     def add(self, name: str, facts: dict[str, Any]) -> None:
         """List a finished piece. It is written at most once a second: a kill in between costs those pieces, no more."""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from embodied_ssl.backbones import Backbone
 from embodied_ssl.datasets.source import Picture, Pixels, Source
 from embodied_ssl.errors import BadItem, UserError
-from embodied_ssl.evaluation.files import write_whole
+from embodied_ssl.files import atomic
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many of how many
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -210,7 +210,8 @@ def extract(
         features = _pooled_stages(backbone, preprocessing, pictures.pixels, torch.device(device), batch_size, name, on_progress)
         if path is not None:
             arrays: Any = {f"{i:03d}/{stage}": values for i, (stage, values) in enumerate(features.items())}
-            write_whole(path, lambda file: np.savez(file, **arrays))
+            with atomic(path) as file:
+                np.savez(file, **arrays)
     return FeatureTable(name, features, pictures.labels, pictures.recordings, pictures.bad)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.files import write_whole
+from embodied_ssl.files import atomic
 
 Role = Literal["run", "supervised", "external", "random", "descriptor"]  # in the order of tables
 Hits = NDArray[np.float32]
@@ -95,7 +95,8 @@ class Score:
 def save_scores(path: Path, scores: Iterable[Score]) -> None:
     """Write rows as JSON, whole or not at all."""
     text = json.dumps([score.to_json() for score in scores], indent=1, allow_nan=False)
-    write_whole(path, lambda file: file.write(text.encode()))
+    with atomic(path) as file:
+        file.write(text.encode())
 
 
 def load_scores(path: Path) -> list[Score]:

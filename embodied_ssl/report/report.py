@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 
 from embodied_ssl.core import Panel
 from embodied_ssl.errors import BadItem
-from embodied_ssl.evaluation.files import write_whole
 from embodied_ssl.evaluation.scores import Score, column, format_value, grid, headline, place, verdict
+from embodied_ssl.files import atomic
 from embodied_ssl.report import figures
 from embodied_ssl.report.style import STYLE
 
@@ -169,7 +169,8 @@ def write_report(path: Path | str, sections: Iterable[Section], title: str = "em
         f'initial-scale=1"><title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main><header><h1>{escape(title)}</h1>'
         f"{lead}</header>\n" + "\n".join(parts) + "\n</main></body></html>\n"
     )
-    write_whole(Path(path), lambda file: file.write(page.encode("utf-8", errors="replace")))
+    with atomic(Path(path)) as file:
+        file.write(page.encode("utf-8", errors="replace"))
     return Path(path)
 
 

@@ -12,10 +12,11 @@ import pytest
 
 from embodied_ssl.datasets.io.pictures import decode
 from embodied_ssl.errors import UserError
+from embodied_ssl.files import TEMPORARY
 from embodied_ssl.sim import collect as module
 from embodied_ssl.sim import rows
 from embodied_ssl.sim.collect import Settings, collect, content_hash, interaction
-from embodied_ssl.sim.store import TEMPORARY, Manifest
+from embodied_ssl.sim.store import Manifest
 
 SMALL = {"episodes": 10, "size": (32, 32), "per_shard": 4, "seed": 5}
 SETTINGS = Settings(size=(32, 32))
