@@ -35,7 +35,7 @@ from embodied_ssl.sim.collect import collect
 from embodied_ssl.sim.drive import collect_drives
 from embodied_ssl.trainer import Options, pretrain
 
-INTERACTIONS, DRIVES = 360, 60
+INTERACTIONS, DRIVES = 900, 60
 
 
 @dataclass(frozen=True)
