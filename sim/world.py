@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -36,7 +37,8 @@ def load_pybullet() -> ModuleType:
         UserError: it is absent, or was built without numpy (pictures would come out as tuples, slowly).
     """
     try:
-        import pybullet
+        with _quiet():
+            import pybullet
     except ImportError:
         raise UserError(
             "the simulator needs pybullet, which is not installed; use Python 3.11 and run: pip install pybullet==3.2.7"
@@ -46,6 +48,22 @@ def load_pybullet() -> ModuleType:
             "this pybullet was built without numpy; rebuild it beside numpy: pip install --no-build-isolation pybullet==3.2.7"
         )
     return pybullet  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing reaches the terminal: PyBullet greets with its build time, in every worker, from C."""
+    kept = [os.dup(stream) for stream in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+        yield
+    finally:
+        for stream, old in zip((1, 2), kept, strict=True):
+            os.dup2(old, stream)
+            os.close(old)
+        os.close(nowhere)
 
 
 def quaternion(yaw: float, pitch: float = 0.0) -> Quaternion:
