@@ -6,7 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,7 +29,7 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         if error.errno == errno.ENOSPC:
             raise UserError(
                 f"the disk is full; '{path}' was not written, what was there before is kept; free some space"
@@ -38,8 +38,13 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
             raise UserError(f"'{path}' cannot be written ({error.strerror}); choose another folder") from error
         raise
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # it may never have been made: there may not even be a folder
+        path.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
