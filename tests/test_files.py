@@ -16,6 +16,10 @@ def fail(number: int) -> None:
     raise OSError(number, os.strerror(number))
 
 
+def interrupt(written: int) -> None:
+    raise KeyboardInterrupt
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -24,8 +28,7 @@ def test_an_exception_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path)
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with pytest.raises(KeyboardInterrupt), atomic(path) as file:
-        file.write(b"half of the new")
-        raise KeyboardInterrupt
+        interrupt(file.write(b"half of the new"))
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
 

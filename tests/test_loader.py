@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from made_up import Listed, Number, numbers
 
 from embodied_ssl.core import Plan
 from embodied_ssl.errors import UserError
-from embodied_ssl.loader import SPARES, Feed, Stream
+from embodied_ssl.loader import SPARES, Fed, Feed, Stream
 
 
 def stream(count: int, batch_size: int, copies: int = 1, bad: Sequence[int] = (), name: str = "") -> Stream:
@@ -25,6 +25,10 @@ def feed(one: Stream, **settings: int) -> Feed:
 
 def seen(batches: Mapping[str, torch.Tensor]) -> list[tuple[int, float]]:
     return list(zip(batches["number"].tolist(), batches["luck"].tolist(), strict=True))
+
+
+def numbers_of(fed: Iterable[Fed]) -> list[int]:
+    return [number for one in fed for number in one.batch["number"].tolist()]
 
 
 def test_an_epoch_is_a_permutation() -> None:
@@ -91,12 +95,11 @@ def test_starting_late_gives_what_would_have_come() -> None:
 
 
 def test_bad_items_are_replaced_by_the_next_of_the_epochs_order() -> None:
-    good = [fed.batch["number"].tolist() for fed in feed(stream(12, 4)).batches(0, 3)]
-    order = sum(good, [])
+    order = numbers_of(feed(stream(12, 4)).batches(0, 3))
     bad = order[5]
     fed = list(feed(stream(12, 4, bad=[bad])).batches(0, 3))
     expected = [order[6] if number == bad else number for number in order]
-    assert sum((one.batch["number"].tolist() for one in fed), []) == expected
+    assert numbers_of(fed) == expected
     assert [one.bad for one in fed] == [(), ((f"item {bad}", "broken on purpose"),), ()]
 
 
@@ -138,7 +141,7 @@ def test_draws_of_a_long_run_are_made_as_they_are_asked_for(monkeypatch: pytest.
 def test_a_plans_order_is_kept_and_repeated() -> None:
     plan = Plan(np.array([5, 1, 1, 0, 7]))
     fed = list(feed(stream(12, 4)).batches(0, 3, {"": plan}))
-    assert sum((one.batch["number"].tolist() for one in fed), []) == [5, 1, 1, 0, 7, 5, 1, 1, 0, 7, 5, 1]
+    assert numbers_of(fed) == [5, 1, 1, 0, 7, 5, 1, 1, 0, 7, 5, 1]
 
 
 def test_a_plan_without_indices_keeps_the_usual_order() -> None:
@@ -195,9 +198,7 @@ def test_a_batch_that_is_no_whole_number_of_samples_is_refused(size: int) -> Non
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(
-        UserError, match=r"batch of 24 examples \(6 samples\) does not divide into 2 micro-batches on 2 ranks.* 16$"
-    ):
+    with pytest.raises(UserError, match=r"24 examples \(6 samples\) does not divide into 2 micro-batches on 2 ranks.* 16$"):
         feed(stream(10, 24, copies=4), accumulate=2, world=2)
 
 
