@@ -165,9 +165,9 @@ def test_nothing_outside_the_package_is_called(kind: str, tmp_path: Path, monkey
 
 def test_only_config_classes_are_called_not_functions_of_the_package(tmp_path: Path) -> None:
     stored = {"type": "embodied_ssl.files:write_json", "path": {"type": "embodied_ssl.files:Path"}, "value": 1}
-    with pytest.raises(UserError, match="this run was made with embodied_ssl.files:"):
+    with pytest.raises(UserError, match=r"this run was made with embodied_ssl\.files:"):
         from_json(stored)
-    with pytest.raises(UserError, match="this run was made with embodied_ssl.config:load"):
+    with pytest.raises(UserError, match=r"this run was made with embodied_ssl\.config:load"):
         from_json({"type": "embodied_ssl.config:load", "given": str(tmp_path / "any.py")})
 
 
