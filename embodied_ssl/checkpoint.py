@@ -19,6 +19,7 @@ import io
 import json
 import pickle
 import subprocess
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from embodied_ssl.files import atomic, write_json
 from embodied_ssl.views.pixels import MEAN, STD
 
 FORMAT = 1
+PREFIXES = ("module.", "backbone.", "net.", "encoder.")  # what wraps a network's names when it is saved
 
 
 def save_checkpoint(path: Path, stage: int, step: int, config: Any, learner: dict[str, Any], optimizer: dict[str, Any]) -> None:
@@ -71,8 +73,12 @@ def _load_tensors(path: Path) -> Any:
     if not path.exists():
         raise UserError(f"'{path}' does not exist; give a run folder or a file of weights")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles of other programs, which are refused in one line below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "GLOBAL" not in str(error):
+            raise UserError(f"'{path}' cannot be read as a checkpoint (it is cut short, or another kind of file)") from None
         raise UserError(
             f"'{path}' holds more than tensors and is not loaded, because that could run code; save a state_dict"
         ) from None
@@ -186,11 +192,9 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    if any(name.startswith("backbone.") for name in state):
-        state = {name: tensor for name, tensor in state.items() if name.startswith("backbone.")}
-    for prefix in ("module.", "backbone.", "net.", "encoder."):
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    """What lies under the wrappers, layer by layer; weights beside a wrapped network (a head's) are left out."""
+    while prefix := next((p for p in PREFIXES if any(name.startswith(p) for name in state)), ""):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     return state
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import importlib.util
 import json
+import math
 import re
 import sys
 import types
@@ -191,7 +192,10 @@ def parse(text: str, kind: Any, key: str) -> Any:
     if kind is str:
         return text
     try:
-        return kind(text)
+        value = kind(text)
+        if not math.isfinite(value):
+            raise ValueError(text)
+        return value
     except (TypeError, ValueError):
         wanted = {int: "a whole number", float: "a number"}.get(kind, str(kind))
         raise UserError(f"{key}={text} is not accepted; give {wanted}") from None
@@ -210,7 +214,7 @@ def to_json(node: Any) -> Any:
 
 
 def from_json(node: Any) -> Any:
-    """Rebuild what `to_json` stored. Only classes inside ``embodied_ssl`` are imported: nothing found in a file is run.
+    """Rebuild what `to_json` stored. Only dataclasses of ``embodied_ssl`` are made: nothing else found in a file is run.
 
     Raises:
         UserError: the class lies outside the package or is no longer there.
@@ -222,10 +226,12 @@ def from_json(node: Any) -> Any:
     if "type" not in node:
         return {key: from_json(value) for key, value in node.items()}
     module, _, name = str(node["type"]).partition(":")
-    if not re.fullmatch(r"embodied_ssl(\.\w+)+", module):
+    if not re.fullmatch(r"embodied_ssl(\.[a-z]\w*)+", module):
         raise UserError(f"this run was made with {node['type']}, which is not part of embodied_ssl; give its config file again")
     try:
         kind = getattr(importlib.import_module(module), name)
+        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+            raise TypeError("not a config")
         return kind(**{key: from_json(value) for key, value in node.items() if key != "type"})
     except (ImportError, AttributeError, TypeError) as error:
         raise UserError(f"this run was made with {node['type']}, which this version cannot rebuild ({error})") from None

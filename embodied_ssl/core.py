@@ -137,6 +137,10 @@ class Method(nn.Module, ABC):
         """For coupled methods: the loss of joined embeddings; row i of every entry is from the same example."""
         raise TypeError(f"{type(self).__name__} has neither forward nor objective")
 
+    def see_through(self, wrap: Callable[[View], View]) -> None:
+        """Put another view around this method's own. A method that makes its view anew wraps each one it makes."""
+        self.view = wrap(self.view)
+
     def trains(self, phase: str, parameter: str) -> bool:
         """Whether a phase moves this parameter, named as ``backbone.*`` or ``method.*``."""
         return True

@@ -135,8 +135,7 @@ def average_batch_norms(learner: nn.Module, here: Ranks) -> None:
     """Mean of BatchNorm's running statistics over ranks, so that every rank would evaluate and save the same."""
     if here.world == 1:
         return
-    norms = [m for m in learner.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None]
-    here.average([t for m in norms for t in (m.running_mean, m.running_var) if t is not None])
+    here.average([buffer for name, buffer in learner.named_buffers() if name.endswith(("running_mean", "running_var"))])
 
 
 def full_state(learner: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -50,7 +50,7 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         if error.errno == errno.ENOSPC:
             raise UserError(f"the disk is full: '{path}' was not written and its old version is kept; free some space") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            raise UserError(f"'{path}' cannot be written ({error.strerror}); choose another place") from error
+            raise UserError(f"'{path}' cannot be written ({error.strerror}); choose another folder") from error
         raise
 
 

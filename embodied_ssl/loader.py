@@ -221,6 +221,7 @@ class Feed:
             collate_fn=_Collate(streams),
             worker_init_fn=_start_worker,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # else every pass would draw a number from torch's global one
         )
 
 

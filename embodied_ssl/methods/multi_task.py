@@ -51,7 +51,7 @@ class MultiTaskConfig:
         methods = {name: task.method.build(backbone) for name, task in self.tasks.items()}
         if self.grey:
             for method in methods.values():
-                method.view = GreyView(method.view)
+                method.see_through(GreyView)
         weights = {name: task.weight for name, task in self.tasks.items()}
         sizes = {name: task.batch_size for name, task in self.tasks.items()}
         return MultiTask(methods, weights, sizes, backbone if self.batch_norm == "per_task" else None)
@@ -63,6 +63,7 @@ class GreyView(View):
     def __init__(self, view: View) -> None:
         self.view = view
         self.copies = view.copies
+        self.size = getattr(view, "size", 0)
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
         drawn = self.view.draw(sample, rng)
@@ -179,12 +180,16 @@ class Norms(nn.Module):
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.names = [name for name, _ in backbone.named_buffers()]
-        for number, (_, buffer) in enumerate(backbone.named_buffers()):
-            self.register_buffer(f"b{number}", buffer.clone())
+        for name, buffer in backbone.named_buffers():
+            self.register_buffer(self._own_name(name), buffer.clone())
 
     def by_name(self) -> dict[str, Tensor]:
         """The statistics by the backbone's own buffer names."""
-        return {name: self.get_buffer(f"b{number}") for number, name in enumerate(self.names)}
+        return {name: self.get_buffer(self._own_name(name)) for name in self.names}
+
+    @staticmethod
+    def _own_name(name: str) -> str:
+        return name.replace(".", "__")  # still ends in running_mean: averaged over ranks like the backbone's own
 
 
 class _Borrowed(nn.Module):

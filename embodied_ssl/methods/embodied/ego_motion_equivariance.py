@@ -13,7 +13,7 @@ Legend: B pairs, G patterns, D = ``dim``, S pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,6 +122,7 @@ class EgoMotionEquivariance(Method):
         self.register_buffer("kept", torch.arange(config.keep))
         self.register_buffer("sizes", torch.zeros(config.clusters, dtype=torch.float64))
         self.motion_unit = ""
+        self.wrap: Callable[[View], View] = lambda view: view
 
     @property
     def patterns(self) -> MotionPatterns:
@@ -129,9 +130,12 @@ class EgoMotionEquivariance(Method):
         return MotionPatterns(*(b.cpu().numpy() for b in (self.scale, self.centres, self.kept, self.sizes)))
 
     @property
-    def view(self) -> MotionPair:  # type: ignore[override]
+    def view(self) -> View:  # type: ignore[override]
         config = self.config
-        return MotionPair(config.size, self.patterns, config.other_share, config.flip, config.area)
+        return self.wrap(MotionPair(config.size, self.patterns, config.other_share, config.flip, config.area))
+
+    def see_through(self, wrap: Callable[[View], View]) -> None:
+        self.wrap = wrap
 
     def fit(self, source: Source, rng: np.random.Generator) -> None:
         """Find the motion patterns of the training drives.
@@ -165,7 +169,7 @@ class EgoMotionEquivariance(Method):
         recall = {g: float((guess[pattern == g] == g).float().mean()) for g in met}
         names = self.patterns.names()
         each = {f"recall_{names[g]}_{g}": value for g, value in recall.items()}
-        return {"balanced_accuracy": sum(recall.values()) / len(met), "chance_balanced_accuracy": 1 / len(self.kept), **each}
+        return {"balanced_accuracy": sum(recall.values()) / len(met), "chance_balanced_accuracy": 1 / len(met), **each}
 
     def describe(self) -> dict[str, object]:
         found = self.patterns

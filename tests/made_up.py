@@ -1,0 +1,88 @@
+"""Sources, views and learners made up in memory, for tests that need neither files nor real methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodied_ssl.core import Example, View
+from embodied_ssl.datasets.io.pictures import ArrayPicture
+from embodied_ssl.datasets.source import DataSpec, Pixels, Sample, Source, Split
+from embodied_ssl.errors import BadItem
+
+
+class Listed(Source):
+    """Samples in a list; ``bad`` positions cannot be read."""
+
+    name = "made up"
+
+    def __init__(self, samples: Sequence[Sample], bad: Sequence[int] = ()) -> None:
+        self.samples = list(samples)
+        self.unreadable = frozenset(bad)
+        self.provides = frozenset(self.samples[0]) if self.samples else frozenset()
+        self.recordings = [str(i) for i in range(len(self.samples))]
+        self.bad = []
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        if index in self.unreadable:
+            raise BadItem(f"item {index}", "broken on purpose")
+        return self.samples[index]
+
+
+def numbers(count: int, bad: Sequence[int] = ()) -> Listed:
+    return Listed([{"index": i} for i in range(count)], bad)
+
+
+def pictures(pixels: Sequence[Pixels]) -> Listed:
+    return Listed([{"picture": ArrayPicture(one), "index": i} for i, one in enumerate(pixels)])
+
+
+@dataclass(frozen=True)
+class Number(View):
+    """The sample's number and one random number, ``copies`` times."""
+
+    copies: int = 1
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
+        shape = (self.copies,) if self.copies > 1 else ()
+        return {"number": np.full(shape, sample["index"]), "luck": rng.random(shape) if shape else np.asarray(rng.random())}
+
+
+@dataclass(frozen=True)
+class MadeUp(DataSpec):
+    """Opens whatever is made; nothing is held out unless ``held`` says so."""
+
+    make: Callable[[], Source]
+    root: str = ""
+    held: Callable[[], Source] = field(default=lambda: Listed([]))
+
+    def open(self, split: Split = "all") -> Source:
+        return self.held() if split == "held_out" else self.make()
+
+    @classmethod
+    def tiny(cls, folder: Any) -> MadeUp:
+        raise NotImplementedError
+
+
+class MemoryFrames:
+    """A video that is an array."""
+
+    name = "video in memory"
+
+    def __init__(self, pixels: Pixels, motion: NDArray[np.float32] | None = None) -> None:
+        self.pixels = pixels
+        self.motion = motion if motion is not None else np.ones(len(pixels), np.float32)
+        self.seconds = np.arange(len(pixels)) / 30
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, indices: Sequence[int]) -> Pixels:
+        return self.pixels[list(indices)]

@@ -1,0 +1,118 @@
+"""Every built-in backbone: stages, maps, vectors and copies."""
+
+from __future__ import annotations
+
+import copy
+import sys
+
+import pytest
+import torch
+
+from embodied_ssl.backbones import Backbone, BackboneConfig, names
+from embodied_ssl.errors import UserError
+
+WIDTHS = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "alexnet": 256, "conv4": 64}
+
+
+@pytest.fixture(params=names(), scope="module")
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    torch.manual_seed(0)
+    return BackboneConfig(request.param).build().eval()
+
+
+def look(backbone: Backbone, size: int = 64, n: int = 2) -> torch.Tensor:
+    return torch.randn(n, backbone.channels, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_width_is_the_vectors(backbone: Backbone) -> None:
+    features = backbone(look(backbone))
+    assert features.vector.shape == (2, backbone.width) == (2, WIDTHS[backbone.name])
+
+
+def test_there_is_a_map_for_every_stage_in_order(backbone: Backbone) -> None:
+    maps = backbone(look(backbone)).maps
+    assert tuple(maps) == backbone.stages
+    assert len(maps) >= 4
+
+
+def test_maps_only_shrink_on_the_way_down(backbone: Backbone) -> None:
+    sizes = [tuple(one.shape[2:]) for one in backbone(look(backbone)).maps.values()]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0]
+
+
+def test_the_vector_is_the_mean_of_the_last_map(backbone: Backbone) -> None:
+    features = backbone(look(backbone))
+    torch.testing.assert_close(features.vector, features.maps[backbone.stages[-1]].mean((2, 3)))
+
+
+def test_examples_do_not_see_each_other_in_eval_mode(backbone: Backbone) -> None:
+    pictures = look(backbone, n=3)
+    torch.testing.assert_close(backbone(pictures[1:2]).vector, backbone(pictures).vector[1:2], rtol=1e-3, atol=1e-4)
+
+
+def test_a_deep_copy_runs_its_own_weights(backbone: Backbone) -> None:
+    """A momentum encoder is a deep copy; it must neither follow its original nor move it."""
+    pictures = look(backbone)
+    with torch.no_grad():
+        before = backbone(pictures).vector
+        twin = copy.deepcopy(backbone)
+        for parameter in twin.parameters():
+            parameter.mul_(0.5)
+        assert torch.equal(backbone(pictures).vector, before)
+        after = twin(pictures).vector
+        assert not torch.equal(after, before)
+        third = copy.deepcopy(twin)
+        for parameter in twin.parameters():
+            parameter.mul_(3)
+        assert torch.equal(third(pictures).vector, after)
+
+
+def test_other_sizes_pass(backbone: Backbone) -> None:
+    assert backbone(look(backbone, size=96)).vector.shape == (2, backbone.width)
+
+
+def test_all_parameters_are_used(backbone: Backbone) -> None:
+    backbone.zero_grad()
+    backbone(look(backbone)).vector.square().sum().backward()
+    assert [name for name, p in backbone.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("stem", ["large", "small"])
+@pytest.mark.parametrize("channels", [1, 3, 6])
+@pytest.mark.parametrize("name", ["resnet18", "alexnet", "conv4"])
+def test_channels_and_stem_are_as_asked(name: str, channels: int, stem: str) -> None:
+    backbone = BackboneConfig(name, channels, stem).build().eval()  # type: ignore[arg-type]
+    features = backbone(look(backbone, size=32))
+    assert backbone.channels == channels
+    assert features.vector.shape == (2, WIDTHS[name])
+    if name == "resnet18":
+        assert features.maps["stem"].shape[2] == (8 if stem == "large" else 32)
+
+
+def test_building_leaves_the_statistics_and_the_mode_alone() -> None:
+    backbone = BackboneConfig("conv4").build()
+    assert backbone.training
+    assert backbone.net.training
+    assert int(backbone.net.conv1[1].num_batches_tracked) == 0  # type: ignore[index, arg-type]
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    ends = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        ends.append(BackboneConfig("resnet18").build().state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(ends[0].values(), ends[1].values(), strict=True))
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"no backbone 'resnet81', did you mean 'resnet18'\?"):
+        BackboneConfig("resnet81").build()
+    with pytest.raises(UserError, match=r"no backbone 'qq'; there is alexnet, conv4, resnet18, resnet34, resnet50"):
+        BackboneConfig("qq").build()
+
+
+def test_timm_without_timm_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(UserError, match=r"needs timm; pip install"):
+        BackboneConfig("timm:resnet10t").build()
