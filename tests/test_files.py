@@ -51,7 +51,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path.write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", lambda number: fail(errno.ENOSPC))
     with (
-        pytest.raises(UserError, match=r"the disk is full; '.*file' was not written, what was there before is kept"),
+        pytest.raises(UserError, match=r"the disk is full: '.*file' was not written and its old version is kept"),
         atomic(path) as file,
     ):
         file.write(b"new")
