@@ -97,7 +97,9 @@ def evaluate(
         result = evaluate_run(
             Path(run), on, _words(protocol), config, device, workers, lambda what, done, total: progress.update(done, total, what)
         )
-    _say(format_table(result.scores))
+    on_features = [score for score in result.scores if not score.protocol.startswith("pretext")]
+    if on_features:
+        _say(format_table(on_features))
     for line in result.notes:
         _say(line)
     _write_json(json_file, [score.to_json() for score in result.scores])

@@ -213,26 +213,32 @@ def to_json(node: Any) -> Any:
     return node
 
 
-def from_json(node: Any) -> Any:
+def from_json(node: Any, trusted: str = "") -> Any:
     """Rebuild what `to_json` stored. Only dataclasses of ``embodied_ssl`` are made: nothing else found in a file is run.
 
+    Args:
+        node: JSON values.
+        trusted: a folder; dataclasses of modules that the caller has loaded from it are made too.
+
     Raises:
-        UserError: the class lies outside the package or is no longer there.
+        UserError: the class lies elsewhere or is no longer there.
     """
     if isinstance(node, list):
-        return tuple(from_json(value) for value in node)
+        return tuple(from_json(value, trusted) for value in node)
     if not isinstance(node, Mapping):
         return node
     if "type" not in node:
-        return {key: from_json(value) for key, value in node.items()}
+        return {key: from_json(value, trusted) for key, value in node.items()}
     module, _, name = str(node["type"]).partition(":")
-    if not re.fullmatch(r"embodied_ssl(\.[a-z]\w*)+", module):
-        raise UserError(f"this run was made with {node['type']}, which is not part of embodied_ssl; give its config file again")
+    loaded = getattr(sys.modules.get(module), "__file__", None) or ""
+    own = re.fullmatch(r"embodied_ssl(\.[a-z]\w*)+", module)
+    if not own and not (trusted and loaded and Path(loaded).is_relative_to(trusted)):
+        raise UserError(f"this run was made with {node['type']}, which is not part of embodied_ssl; give its file with --config")
     try:
         kind = getattr(importlib.import_module(module), name)
         if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
             raise TypeError("not a config")
-        return kind(**{key: from_json(value) for key, value in node.items() if key != "type"})
+        return kind(**{key: from_json(value, trusted) for key, value in node.items() if key != "type"})
     except (ImportError, AttributeError, TypeError) as error:
         raise UserError(f"this run was made with {node['type']}, which this version cannot rebuild ({error})") from None
 

@@ -11,7 +11,7 @@ import torch
 
 from embodied_ssl import checkpoint as checkpoints
 from embodied_ssl import held_out
-from embodied_ssl.config import Run, from_json
+from embodied_ssl.config import Run, from_json, load
 from embodied_ssl.core import Learner, Method
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.scores import Role, Score
@@ -22,12 +22,12 @@ from embodied_ssl.trainer import open_sources
 EXAMPLES = 2048
 
 
-def evaluate_pretext(run_folder: Path, stages: list[Run] | None, device: torch.device, workers: int = 0) -> list[Score]:
+def evaluate_pretext(run_folder: Path, config: str, device: torch.device, workers: int = 0) -> list[Score]:
     """Ask the held-out questions of a run's own data.
 
     Args:
         run_folder: made by pretrain.
-        stages: the config, when it lies outside the package; else None, and it is rebuilt from the run folder.
+        config: the config's file, when it lies outside the package; its settings are those stored with the run.
         device: where to run.
         workers: processes that read.
 
@@ -38,8 +38,9 @@ def evaluate_pretext(run_folder: Path, stages: list[Run] | None, device: torch.d
         UserError: no checkpoint, a config that cannot be rebuilt, or data without a held-out recording.
     """
     stored = checkpoints.load_checkpoint(run_folder / "checkpoints" / "last.pt")
-    runs = stages or list(from_json(json.loads(stored["config"])))
-    run = runs[stored["stage"]]
+    if config:
+        load(config)  # makes its classes known
+    run: Run = from_json(json.loads(stored["config"]), str(Path(config).resolve().parent) if config else "")[stored["stage"]]
     trained, fresh = _learner(run), _learner(run)
     checkpoints.adopt_buffers(trained, stored["learner"])
     trained.load_state_dict(stored["learner"])
@@ -94,8 +95,25 @@ def _rows(figures: Mapping[str, float], model: str, role: Role, run: Run, questi
                 metric,
                 value,
                 n=settings["examples"],  # type: ignore[arg-type]
-                pretrain_seed=run.seed,
+                pretrain_seed=run.seed if role == "run" else None,
                 settings=settings,
             )
         )
     return rows
+
+
+def lines(scores: list[Score]) -> list[str]:
+    """One line a figure for people: the run, the same network untrained, and chance."""
+    found: dict[tuple[str, str], dict[str, Score]] = {}
+    for score in scores:
+        if score.protocol.startswith("pretext"):
+            found.setdefault((score.protocol, score.metric), {})[score.role] = score
+    shown = []
+    for (protocol, metric), rows in found.items():
+        chance = rows["run"].settings.get("chance")
+        beside = "" if chance is None else f"   chance {chance:.3f}"
+        untrained = rows["random"].value
+        shown.append(
+            f"{protocol:24} {metric:24} run {rows['run'].value:.3f}   random init {untrained:.3f}{beside}   n {rows['run'].n}"
+        )
+    return shown

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embodied_ssl import config as configs
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.checkpoint import load_backbone
 from embodied_ssl.datasets.class_folder import open_target
@@ -82,10 +81,11 @@ def evaluate_run(
         scores += evaluate([candidate], target, on_features, device=chosen, on_progress=on_progress)
         notes.append(f"{target.name}: {target.note}")
     if "pretext" in protocols:
-        from embodied_ssl.evaluation.pretext import evaluate_pretext
+        from embodied_ssl.evaluation.pretext import evaluate_pretext, lines
 
-        stages = configs.load(config) if config else None
-        scores += evaluate_pretext(run, stages, chosen, max(0, workers))
+        asked = evaluate_pretext(run, config, chosen, max(0, workers))
+        scores += asked
+        notes += lines(asked)
     if (run / "backbone").is_dir():
         save_scores(run / "evaluation" / f"{Path(data).name or 'pretext'}.json", scores)
     return Evaluation(scores, notes)
