@@ -110,10 +110,9 @@ def lines(scores: list[Score]) -> list[str]:
             found.setdefault((score.protocol, score.metric), {})[score.role] = score
     shown = []
     for (protocol, metric), rows in found.items():
-        chance = rows["run"].settings.get("chance")
+        run, untrained = rows["run"], rows["random"]
+        chance = run.settings.get("chance")
         beside = "" if chance is None else f"   chance {chance:.3f}"
-        untrained = rows["random"].value
-        shown.append(
-            f"{protocol:24} {metric:24} run {rows['run'].value:.3f}   random init {untrained:.3f}{beside}   n {rows['run'].n}"
-        )
+        figures = f"run {run.value:.3f}   random init {untrained.value:.3f}{beside}   n {run.n}"
+        shown.append(f"{protocol:24} {metric:24} {figures}")
     return shown
