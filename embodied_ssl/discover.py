@@ -33,11 +33,11 @@ def specs() -> list[type[DataSpec]]:
     return [kind for module in modules("datasets") for kind in _own(module, DataSpec)]
 
 
-def spec_for(folder: Path) -> type[DataSpec] | None:
-    """The reader that recognises a folder: the most specific first, a plain folder of pictures or videos last."""
-    plain = ("PictureFolder", "VideoFolder")
-    ordered = sorted(specs(), key=lambda kind: (kind.__name__ in plain, kind.__name__))
-    return next((kind for kind in ordered if kind.recognises(folder)), None)
+def specs_for(folder: Path) -> list[type[DataSpec]]:
+    """The readers that recognise a folder: the most specific first, a plain folder of pictures or videos last."""
+    plain = ("ClassFolder", "PictureFolder", "VideoFolder")
+    ordered = sorted(specs(), key=lambda kind: (plain.index(kind.__name__) if kind.__name__ in plain else -1, kind.__name__))
+    return [kind for kind in ordered if kind.recognises(folder)]
 
 
 def first_sentence(thing: object) -> str:

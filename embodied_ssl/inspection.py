@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 
 from embodied_ssl import config, discover, held_out
@@ -14,6 +16,7 @@ from embodied_ssl.config import Run
 from embodied_ssl.core import Method, Panel
 from embodied_ssl.datasets.source import DataSpec, Source, folders
 from embodied_ssl.errors import UserError
+from embodied_ssl.files import atomic
 from embodied_ssl.keys import generator, torch_seed
 from embodied_ssl.loader import Feed, Stream
 from embodied_ssl.trainer import open_sources
@@ -24,13 +27,15 @@ def inspect_data(given: str) -> dict[str, Any]:
 
     Returns:
         ``reader``, ``layout``, ``name``, ``samples``, ``recordings``, ``held_out_recordings``, ``provides``,
-        ``motion_unit``, ``left_out`` (name and reason), and ``configs`` that can train on it.
+        ``motion_unit``, ``left_out`` (name and reason), ``configs`` that read it as it is, and ``methods`` that a config of
+        your own could train on it.
 
     Raises:
         UserError: nothing here reads the folder.
     """
     spec = spec_at(given)
     source, out = spec.open("all"), spec.open("held_out")
+    fitting, methods = _trainable(type(spec), source)
     return {
         "reader": type(spec).__name__,
         "layout": type(spec).protocol,
@@ -41,37 +46,36 @@ def inspect_data(given: str) -> dict[str, Any]:
         "provides": sorted(source.provides),
         "motion_unit": source.motion_unit,
         "left_out": [{"name": item.name, "reason": item.reason} for item in source.bad],
-        "configs": _trainable(type(spec), source),
+        "configs": fitting,
+        "methods": methods,
     }
 
 
 def spec_at(given: str) -> DataSpec:
-    """The reader for a folder, by what is in it.
+    """The reader for a folder, by what is in it: the most specific that can open it.
 
     Raises:
-        UserError: no such folder, or no reader recognises it.
+        UserError: no such folder, no reader recognises it, or those that do cannot read it (the first one's reason).
     """
     first = folders(given)[0]
-    kind = discover.spec_for(first)
-    if kind is None:
-        layouts = "; ".join(k.protocol for k in discover.specs())
-        raise UserError(f"nothing here reads '{first}'; accepted are: {layouts}")
-    made = kind(root=given)  # type: ignore[call-arg]
-    return made
+    refused: UserError | None = None
+    for kind in discover.specs_for(first):
+        spec: DataSpec = kind(root=given)  # type: ignore[call-arg]
+        try:
+            spec.open("all")
+        except UserError as error:
+            refused = refused or error
+        else:
+            return spec
+    layouts = "; ".join(kind.protocol for kind in discover.specs())
+    raise refused or UserError(f"nothing here reads '{first}'; accepted are: {layouts}")
 
 
-def _trainable(kind: type[DataSpec], source: Source) -> list[str]:
-    """Configs whose data is of this kind, or whose method needs no more than this source provides."""
-    found = []
-    kinds = discover.methods()
-    for name in config.names():
-        run = config.load(name)[0]
-        if isinstance(run.data, Mapping):
-            continue
-        method = kinds.get(type(run.method).__module__.rsplit(".", 1)[1])
-        if isinstance(run.data, kind) or (method is not None and method.needs <= source.provides):
-            found.append(name)
-    return found
+def _trainable(kind: type[DataSpec], source: Source) -> tuple[list[str], list[str]]:
+    """Configs that read data of this kind, and methods that need no more than this source provides."""
+    fitting = [name for name in config.names() if isinstance(config.load(name)[0].data, kind)]
+    methods = [name for name, method in discover.methods().items() if method.needs and method.needs <= source.provides]
+    return fitting, methods
 
 
 def with_data(run: Run, given: str) -> Run:
@@ -107,10 +111,16 @@ def view_panels(run: Run, count: int = 8) -> list[Panel]:
 
 
 def write_sheet(path: Path, panels: list[Panel]) -> None:
-    """Write rows of pictures with their captions as one PNG."""
-    from embodied_ssl.files import atomic
+    """Write rows of pictures, each below its caption, as one PNG."""
     from embodied_ssl.report.figures import contact_sheet, png
 
-    data = png(contact_sheet(panels))
+    rows = []
+    for caption, pictures in panels:
+        row = contact_sheet([(caption, pictures)])
+        title = np.full((20, row.shape[1], 3), 255, np.uint8)
+        cv2.putText(title, caption, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (40, 40, 40), 1, cv2.LINE_AA)
+        rows += [title, row]
+    width = max(row.shape[1] for row in rows)
+    data = png(np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]))
     with atomic(path) as file:
         file.write(data)

@@ -52,7 +52,7 @@ def prefixes(roots: Sequence[Path]) -> list[str]:
     return [f"{name if names.count(name) == 1 else root}/" for name, root in zip(names, roots, strict=True)]
 
 
-def has_file(folder: Path, suffixes: Collection[str], depth: int = 3, looked_at: int = 2000) -> bool:
+def has_file(folder: Path, suffixes: Collection[str], depth: int = 6, looked_at: int = 2000) -> bool:
     """Whether such a file stands within ``depth`` levels, looking at no more than so many names: cheap, so it may miss."""
     waiting = [(folder, depth)]
     while waiting and looked_at > 0:
