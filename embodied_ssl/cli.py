@@ -73,7 +73,10 @@ def pretrain(
             if stopped.by_signal:
                 raise typer.Exit(130) from None
     if main_rank:
-        result = {"run": str(folder), "held_out": _last_held_out(folder), "bad_items": _count_bad(folder)}
+        from embodied_ssl.report.run_report import write_run_report
+
+        report = write_run_report(folder)
+        result = {"run": str(folder), "report": str(report), "held_out": _last_held_out(folder), "bad_items": _count_bad(folder)}
         _print_facts(result)
         _write_json(json_file, result)
 
@@ -102,6 +105,10 @@ def evaluate(
         _say(format_table(on_features))
     for line in result.notes:
         _say(line)
+    if (Path(run) / "log.jsonl").exists():
+        from embodied_ssl.report.run_report import write_run_report
+
+        _say(f"report: {write_run_report(Path(run))}")
     _write_json(json_file, [score.to_json() for score in result.scores])
 
 

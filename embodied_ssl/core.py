@@ -167,7 +167,7 @@ class Method(nn.Module, ABC):
         return {}
 
     def describe(self) -> dict[str, object]:
-        """What `fit` found, for the log and the report: short, JSON-ready."""
+        """What `fit` found, JSON-ready, for the run folder and the report; ``points`` are drawn, the rest is printed too."""
         return {}
 
     @property

@@ -6,36 +6,31 @@ Every part resumes, so an interrupted demonstration goes on where it was.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from embodied_ssl import config as configs
 from embodied_ssl.config import Run
-from embodied_ssl.core import Panel
 from embodied_ssl.datasets.interactions import Interactions
 from embodied_ssl.datasets.picture_folder import PictureFolder
 from embodied_ssl.datasets.source import DataSpec
 from embodied_ssl.datasets.video_folder import VideoFolder
-from embodied_ssl.errors import BadItem, UserError
+from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.run import evaluate_run
 from embodied_ssl.evaluation.scores import Score, format_table
-from embodied_ssl.files import read_lines
 from embodied_ssl.inspection import spec_at, view_panels
-from embodied_ssl.keys import generator
-from embodied_ssl.methods.embodied.motion_patterns import gather_motions
 from embodied_ssl.progress import Progress
-from embodied_ssl.report.report import BadItems, Commands, Curves, Facts, Notes, Patterns, PictureRows, ScoreTable, write_report
+from embodied_ssl.report.report import Notes, write_report
+from embodied_ssl.report.run_report import run_sections
 from embodied_ssl.sim.collect import collect
 from embodied_ssl.sim.drive import collect_drives
 from embodied_ssl.trainer import Options, pretrain
 
 INTERACTIONS, DRIVES = 900, 60
+CAUTION = "A few minutes of training show that the parts work together. They do not show what a method can reach."
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ def run_demo(out: Path, videos: str, drives: str, scenes: str, steps: int, devic
     clock.lap("evaluated")
     report = write_report(
         out / "report.html",
-        _sections(run, folder, found.scores, found.notes, clock.laps, target),
+        [*run_sections(folder, found.scores, view_panels(run, 8), clock.laps), Notes("A word of caution", [CAUTION])],
         "embodied_ssl: features without labels",
         "One backbone, five kinds of supervision, judged on scenes that it was never trained on.",
     )
@@ -120,57 +115,3 @@ def _with_data(run: Run, interactions: Path, videos: str, drives: str) -> Run:
         "interaction": Interactions(root=str(interactions)),
     }
     return dataclasses.replace(run, data=data)
-
-
-def _sections(
-    run: Run, folder: Path, scores: list[Score], notes: list[str], laps: Mapping[str, str], target: str
-) -> list[Facts | PictureRows | Curves | Patterns | ScoreTable | Notes | Commands | BadItems]:
-    card = json.loads((folder / "backbone" / "card.json").read_text())
-    bad = [BadItem(row["name"], row["reason"]) for row in read_lines(folder / "bad_items.jsonl")]
-    facts = {
-        "backbone": run.backbone.name,
-        "steps": card["origin"]["steps"],
-        "examples seen": card["origin"]["examples_seen"],
-        "seed": run.seed,
-        **{f"data for {name}": what for name, what in card["origin"]["data"].items()},
-        **laps,
-    }
-    panels: list[Panel] = view_panels(run, 8)
-    return [
-        Facts("What was run", facts),
-        ScoreTable("What the features are worth", scores),
-        PictureRows("What each task looks at", panels, "Drawn by the views that trained the network."),
-        _patterns(run, folder),
-        Curves(
-            "Training",
-            folder / "log.jsonl",
-            "Held-out figures are on recordings and things never trained on; dashed lines are chance.",
-        ),
-        Notes("How to read this", [*notes, *_reading()]),
-        Commands("Do it again", [f"embodied-ssl evaluate {folder} --on {target}", f"embodied-ssl embed {folder} --on FOLDER"]),
-        BadItems("What could not be read", bad),
-    ]
-
-
-def _patterns(run: Run, folder: Path) -> Patterns:
-    assert isinstance(run.data, Mapping)
-    found = json.loads((folder / "found_ego_motion.json").read_text())
-    points = gather_motions(run.data["ego_motion"].open("train"), generator(run.seed, "report"), 800)
-    rows = found["patterns"]
-    return Patterns(
-        "Motion patterns found in the drives",
-        np.array([[row["forward"], row["left_yaw"]] for row in rows]),
-        [round(1000 * row["share"]) for row in rows],
-        [row["name"] for row in rows],
-        points,
-        found["motion_unit"],
-    )
-
-
-def _reading() -> list[str]:
-    return [
-        "The same network untrained (three seeds) and plain descriptors stand beside every figure; a gain smaller than what "
-        "untrained seeds differ by is not called one.",
-        "Layer and strength are chosen by cross-validation on the train part; test pictures choose nothing.",
-        "A few minutes of training show that the parts work together. They do not show what a method can reach.",
-    ]

@@ -362,7 +362,8 @@ class Trainer:
             task.fit(self.sources[name][0], generator(self.run.seed, "fit", name))
             found = task.describe()
             if found and self.here.is_main:
-                self.progress.say(f"{name or type(task).__name__} found: {found}")
+                printed = {key: value for key, value in found.items() if key != "points"}
+                self.progress.say(f"{name or type(task).__name__} found: {printed}")
                 write_json(self.out / f"found{'_' + name if name else ''}.json", found)
 
     def _prepare_learner(self) -> torch.optim.Optimizer:

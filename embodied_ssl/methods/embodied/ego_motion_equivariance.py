@@ -122,6 +122,7 @@ class EgoMotionEquivariance(Method):
         self.register_buffer("kept", torch.arange(config.keep))
         self.register_buffer("sizes", torch.zeros(config.clusters, dtype=torch.float64))
         self.motion_unit = ""
+        self.points: list[list[float]] = []
         self.wrap: Callable[[View], View] = lambda view: view
 
     @property
@@ -147,6 +148,7 @@ class EgoMotionEquivariance(Method):
         motions = gather_motions(source, rng)
         found = find_patterns(motions, config.clusters, config.keep, config.flip, seed=int(rng.integers(2**31)))
         self.motion_unit = source.motion_unit
+        self.points = motions[:600].round(4).tolist()
         for name in ("scale", "centres", "kept", "sizes"):
             self.get_buffer(name).copy_(torch.from_numpy(getattr(found, name)))
 
@@ -177,4 +179,5 @@ class EgoMotionEquivariance(Method):
         return {
             "motion_unit": self.motion_unit,
             "patterns": [{"name": n, "forward": float(c[0]), "left_yaw": float(c[1]), "share": float(s)} for n, c, s in rows],
+            "points": self.points,
         }

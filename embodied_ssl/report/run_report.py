@@ -1,0 +1,89 @@
+"""The report of one run folder, from what lies in it: training, what was found, what the features are worth, what was skipped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embodied_ssl.core import Panel
+from embodied_ssl.errors import BadItem
+from embodied_ssl.evaluation.scores import Score, load_scores
+from embodied_ssl.files import read_lines
+from embodied_ssl.report.report import (
+    BadItems,
+    Commands,
+    Curves,
+    Facts,
+    Notes,
+    Patterns,
+    PictureRows,
+    ScoreTable,
+    Section,
+    write_report,
+)
+
+READING = (
+    "The same network untrained (three seeds) and plain descriptors stand beside every figure; a gain smaller than what "
+    "untrained seeds differ by is not called one.",
+    "Layer and strength are chosen by cross-validation on the train part; test pictures choose nothing.",
+)
+
+
+def run_sections(
+    folder: Path, scores: Sequence[Score], panels: Sequence[Panel] = (), facts: Mapping[str, object] | None = None
+) -> list[Section]:
+    """The sections of a run's report.
+
+    Args:
+        folder: made by pretrain.
+        scores: of `embodied_ssl evaluate`; may be empty.
+        panels: what the views made of the data.
+        facts: further lines for the first section.
+    """
+    card = json.loads((folder / "backbone" / "card.json").read_text())
+    origin = card["origin"]
+    first = {
+        "backbone": card["architecture"]["name"],
+        "method": origin["method"].removesuffix("Config"),
+        "steps": origin["steps"],
+        "examples seen": origin["examples_seen"],
+        "seed": origin["seed"],
+        **{f"data for {name}" if name != "data" else name: what for name, what in origin["data"].items()},
+        **(facts or {}),
+    }
+    bad = [BadItem(row["name"], row["reason"]) for row in read_lines(folder / "bad_items.jsonl")]
+    splits = dict.fromkeys(f"{s.dataset}: {s.settings['split']}" for s in scores if s.settings.get("split"))
+    return [
+        Facts("What was run", first),
+        ScoreTable("What the features are worth", [s for s in scores if not s.protocol.startswith("pretext")]),
+        PictureRows("What the network is asked", panels, "Drawn by the views that trained it."),
+        *_found(folder),
+        Curves("Training", folder / "log.jsonl", "Held-out: recordings and things never trained on. Dashed: chance."),
+        Notes("How to read this", [*splits, *READING] if scores else []),
+        Commands("Go on", [f"embodied-ssl evaluate {folder} --on SCENES", f"embodied-ssl embed {folder} --on PICTURES"]),
+        BadItems("What could not be read", bad),
+    ]
+
+
+def write_run_report(folder: Path, panels: Sequence[Panel] = ()) -> Path:
+    """Write ``report.html`` into a run folder, with all evaluations that lie there."""
+    scores = [score for path in sorted((folder / "evaluation").glob("*.json")) for score in load_scores(path)]
+    return write_report(folder / "report.html", run_sections(folder, scores, panels), folder.name)
+
+
+def _found(folder: Path) -> list[Section]:
+    """Motion patterns, for every task that found some."""
+    sections: list[Section] = []
+    for path in sorted(folder.glob("found*.json")):
+        found: dict[str, Any] = json.loads(path.read_text())
+        rows = found.get("patterns", [])
+        if rows:
+            centres = np.array([[row["forward"], row["left_yaw"]] for row in rows])
+            sizes, names = [round(1000 * row["share"]) for row in rows], [row["name"] for row in rows]
+            unit = found.get("motion_unit", "")
+            sections.append(Patterns("Motion patterns", centres, sizes, names, np.array(found["points"]), unit))
+    return sections
