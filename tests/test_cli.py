@@ -73,7 +73,7 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["pretrain", "rotation_photos", "--steps", "-3"], "steps is -3; give a whole number of at least 1"),
         (["pretrain", "rotation_photos", "--steps", "x"], "Invalid value for '--steps'"),
         (["pretrain", "rotation_photos", "--stepz", "3"], "No such option: --stepz"),
-        (["pretrain"], "Missing argument 'CONFIG'"),
+        (["pretrain"], "Missing argument 'config'"),
         (["pretrain", "rotation_photos"], "no data folder was given; set it with --set data.root=FOLDER"),
         (["pretrain", "rotation_photos", "--device", "tpu"], "no device 'tpu'; give cpu, cuda or auto"),
         (["pretrian"], "No such command 'pretrian'"),
@@ -81,7 +81,7 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["list", "method"], "nothing is called 'method' here, did you mean 'methods'?"),
         (["show", "rotation_photos", "--on", "/nowhere"], "data folder '/nowhere' does not exist"),
         (["inspect", "/nowhere"], "'/nowhere' does not exist"),
-        (["evaluate", "/nowhere", "--on", "/nowhere"], "'/nowhere' holds no trained backbone"),
+        (["evaluate", "/nowhere", "--on", "/nowhere"], "'/nowhere' does not exist"),
         (["embed", "/nowhere", "--on", "/nowhere"], "'/nowhere' holds no trained backbone"),
     ],
 )

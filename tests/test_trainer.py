@@ -80,6 +80,8 @@ def trainer(run: Run, out: Path) -> Trainer:
 @pytest.mark.parametrize("name", ["rotation_photos", "simclr_photos", "temporal_order", "multi_task"])
 def test_held_out_evaluation_moves_no_weight_buffer_or_generator(name: str, data: Path, tmp_path: Path) -> None:
     made = trainer(tiny_run(name, data), tmp_path / "run")
+    import sklearn.metrics  # noqa: F401  (its first import draws from random)
+
     before = {key: value.clone() for key, value in made.learner.state_dict().items()}
     generators = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     figures = held_out.ask(made.learner, made.questions, 8, torch.device("cpu"), made._autocast)
