@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tiny_runs import tiny_run
 from embodied_ssl import config, held_out
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.checkpoint import load_checkpoint
+from embodied_ssl.cli import main
 from embodied_ssl.config import Run, to_json
 from embodied_ssl.core import Step
 from embodied_ssl.datasets.picture_folder import PictureFolder
@@ -151,7 +153,7 @@ def test_a_run_that_is_not_there_is_not_resumed(run: Run, tmp_path: Path) -> Non
 def test_resuming_before_the_first_checkpoint_starts_anew(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretrain([run], tmp_path / "straight", QUICK)
     with monkeypatch.context() as patched:
-        dies_at(patched, 1, lambda: exec("raise RuntimeError('died')"))
+        dies_at(patched, 1, crash)
         with pytest.raises(RuntimeError, match="died"):
             pretrain([run], tmp_path / "run", QUICK)
     assert not (tmp_path / "run" / "checkpoints").exists()
@@ -174,6 +176,10 @@ def test_resuming_is_exact_for_every_optimiser(run: Run, tmp_path: Path, optimiz
         pretrain([run], tmp_path / "run", replace(QUICK, stop_after=3))
     pretrain([run], tmp_path / "run", replace(QUICK, resume=True))
     assert same(tmp_path / "straight", tmp_path / "run")
+
+
+def crash() -> None:
+    raise RuntimeError("died")
 
 
 def dies_at(patched: pytest.MonkeyPatch, step: int, how: Callable[[], None]) -> None:
@@ -253,10 +259,6 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_run_ends_with_the_same_bits(data
     step = last(tmp_path / "run")["step"]
     assert 2 <= step < 30
     assert f"stopped at step {step} of 30, saved; continue with: embodied-ssl pretrain" in errors
-    import shlex
-
-    from embodied_ssl.cli import main
-
     again = shlex.split(errors.split("continue with: embodied-ssl ")[1].splitlines()[0])
     assert again[-1] == "--resume"
     for arguments in ([*again, "--workers", "0", "--device", "cpu"], [*given, "--out", str(tmp_path / "straight")]):
