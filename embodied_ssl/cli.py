@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,7 +69,7 @@ def pretrain(
         try:
             train(stages, folder, options, progress)
         except Stopped as stopped:
-            again = f"embodied-ssl pretrain {config} {_as_given(set_)}--out {folder} --resume"
+            again = f"embodied-ssl pretrain {shlex.quote(config)} {_as_given(changes)}--out {shlex.quote(str(folder))} --resume"
             progress.say(f"stopped at step {stopped.step} of {stages[stopped.stage].steps}, saved; continue with: {again}")
             if stopped.by_signal:
                 raise typer.Exit(130) from None
@@ -281,7 +282,7 @@ def _words(text: str) -> list[str]:
 
 
 def _as_given(changes: Sequence[str]) -> str:
-    return "".join(f"--set {change} " for change in changes)
+    return "".join(f"--set {shlex.quote(change)} " for change in changes)
 
 
 def _say(line: str) -> None:

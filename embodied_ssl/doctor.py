@@ -54,6 +54,7 @@ def examine() -> list[Finding]:
 
 
 def as_json(found: list[Finding]) -> list[dict[str, Any]]:
+    """What was found, JSON-ready."""
     return [asdict(one) for one in found]
 
 

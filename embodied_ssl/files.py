@@ -54,6 +54,12 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a process that was killed while writing left in a folder."""
+    for path in folder.glob(".*.tmp"):
+        _remove(path)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, two spaces deep, atomically."""
     with atomic(path) as file:

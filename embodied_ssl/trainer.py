@@ -29,7 +29,7 @@ from embodied_ssl.core import Batch, Epoch, Learner, Method, Plan, Step, check_f
 from embodied_ssl.datasets.source import DataSpec, Source
 from embodied_ssl.distributed import Ranks
 from embodied_ssl.errors import UserError
-from embodied_ssl.files import write_json
+from embodied_ssl.files import remove_leftovers, write_json
 from embodied_ssl.gradients import backward, only
 from embodied_ssl.keys import generator, torch_seed
 from embodied_ssl.loader import Feed, Stream
@@ -150,8 +150,8 @@ class Trainer:
         if stored:
             checkpoints.adopt_buffers(learner, stored)
         else:
-            self._fit()
             _carry_over(learner, weights)
+            self._fit()  # after: what is found in this stage's data counts, not what was found in the last one's
         learner.to(device=here.device).to(memory_format=torch.channels_last)
         self.optimizer = self._prepare_learner()
         if stored:
@@ -179,6 +179,7 @@ class Trainer:
                     self.step += 1
                     self._report(step)
                     if self._should_stop():
+                        self._check_finite(step)
                         self._finish()
                         raise Stopped(self.stage, self.step, self.asked_to_stop())
             self._finish()
@@ -283,24 +284,31 @@ class Trainer:
     def _report(self, step: Step) -> None:
         """Log, ask and save when their turn has come, and always at the last step."""
         run, last = self.run, self.step == self.run.steps
-        if last or (run.log_every and self.step % run.log_every == 0):
+        logs = last or (run.log_every and self.step % run.log_every == 0)
+        saves = run.checkpoint_every and self.step % run.checkpoint_every == 0 and not last
+        if logs or saves:
+            self._check_finite(step)
+        if logs:
             self._log_step(step)
         if len(self.questions.streams) and (last or (run.held_out_every and self.step % run.held_out_every == 0)):
             figures = held_out.ask(self.learner, self.questions, run.held_out_examples, self.here.device, self._autocast)
             self.log.add(self.stage, self.step, {f"held_out/{name}": value for name, value in figures.items()} | self._knn())
-        if run.checkpoint_every and self.step % run.checkpoint_every == 0 and not last:
+        if saves:
             self.save()
+
+    def _check_finite(self, step: Step) -> None:
+        """Before anything is logged or saved: a checkpoint of a run that diverged would be of no use."""
+        if self.here.any(not bool(torch.isfinite(step.loss))):
+            raise UserError(
+                f"the loss is {float(step.loss)} at step {self.step}; lower the rate with --set optimizer.rate=, or clip with "
+                "--set clip=1; checkpoints written before are kept"
+            )
 
     def _log_step(self, step: Step) -> None:
         values = {"loss": step.loss, **step.metrics}
         stacked = torch.stack([value.float() for value in values.values()])
         self.here.average([stacked])
         figures = dict(zip(values, stacked.tolist(), strict=True))
-        if not torch.isfinite(stacked[0]):
-            raise UserError(
-                f"the loss is {figures['loss']} at step {self.step}; lower it with --set optimizer.rate=, or clip with --set "
-                "clip=1; checkpoints written before are kept"
-            )
         now = time.perf_counter()
         before = getattr(self, "_logged", None)
         if before is not None:
@@ -319,7 +327,8 @@ class Trainer:
         return {"held_out/knn": online_knn(self.learner.backbone, self.run.knn, self.here.device)}
 
     def _should_stop(self) -> bool:
-        by_steps = bool(self.options.stop_after) and self.step >= self.options.stop_after
+        done = sum(stage["steps"] for stage in self.config[: self.stage]) + self.step
+        by_steps = bool(self.options.stop_after) and done >= self.options.stop_after
         return self.here.any(by_steps or self.asked_to_stop()) and self.step < self.run.steps
 
     # --- what is kept -------------------------------------------------------------------------------------------------
@@ -421,6 +430,7 @@ def _start(out: Path, config: Any, options: Options, here: Ranks) -> State:
     state = _found(out, config, options)
     here.gather_objects(None)  # nobody writes before everybody has looked
     if here.is_main:
+        remove_leftovers(out / "checkpoints")
         write_json(out / "config.json", config)
     return state
 
@@ -442,13 +452,14 @@ def _found(out: Path, config: Any, options: Options) -> State:
 
 def _check_same_config(stored: str, config: Any, extend: bool) -> None:
     old = json.loads(stored)
+    if extend:
+        for before, now in zip(old, config, strict=False):
+            before["steps"] = max(before["steps"], now["steps"])
     changed: list[str] = []
     for number, (before, now) in enumerate(zip(old, config, strict=False)):
         changed += differences(before, now, f"stage {number}" if len(config) > 1 else "")
     if len(old) != len(config):
         changed.append(f"stages: {len(old)} -> {len(config)}")
-    if extend:
-        changed = [line for line in changed if not line.split(":")[0].endswith("steps")]
     if changed:
         shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
         raise UserError(f"the run was started with another config ({shown}); resume with the same one, or choose another --out")
