@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from embodied_ssl.errors import UserError
-from embodied_ssl.files import TEMPORARY, whole
+from embodied_ssl.files import remove_leftovers, whole
 
 MANIFEST = "manifest.json"
 
@@ -86,20 +85,12 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return "; ".join(words)
 
 
-def _remove_unfinished(folder: Path) -> None:
-    for path in sorted(folder.rglob(f"{TEMPORARY}*")):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
 def _prepare(out: Path, spec: dict[str, Any], resume: bool) -> Manifest:
     if any(out.iterdir()) and not resume:
         if (out / MANIFEST).exists():
             raise UserError(f"'{out}' already holds a data set; pass --resume to continue or choose another --out")
         raise UserError(f"'{out}' is not empty; choose another --out")
-    _remove_unfinished(out)
+    remove_leftovers(out)
     if (out / MANIFEST).exists():
         manifest = Manifest.load(out)
         if manifest.spec != spec:

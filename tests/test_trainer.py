@@ -221,7 +221,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(run: Run, tmp_path
         assert process.exitcode == -signal.SIGKILL
     pretrain([run], tmp_path / "run", replace(QUICK, resume=True))
     assert same(tmp_path / "straight", tmp_path / "run")
-    assert not list((tmp_path / "run" / "checkpoints").glob(".*.tmp"))
+    assert not list((tmp_path / "run" / "checkpoints").glob(".unfinished-*"))
 
 
 SLOW = """
