@@ -52,7 +52,7 @@ def pretrain(
     """Train a backbone without labels."""
     from embodied_ssl import config as configs
     from embodied_ssl.progress import shown
-    from embodied_ssl.trainer import Options, Stopped
+    from embodied_ssl.start import Options, Stopped
     from embodied_ssl.trainer import pretrain as train
 
     changes = [*set_, *([f"steps={steps}"] if steps else []), *([f"seed={seed}"] if seed >= 0 else [])]

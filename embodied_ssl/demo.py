@@ -27,7 +27,8 @@ from embodied_ssl.report.report import Notes, write_report
 from embodied_ssl.report.run_report import run_sections
 from embodied_ssl.sim.collect import collect
 from embodied_ssl.sim.drive import collect_drives
-from embodied_ssl.trainer import Options, pretrain
+from embodied_ssl.start import Options
+from embodied_ssl.trainer import pretrain
 
 INTERACTIONS, DRIVES = 900, 60
 CAUTION = "A few minutes of training show that the parts work together. They do not show what a method can reach."

@@ -19,7 +19,7 @@ from embodied_ssl.errors import UserError
 from embodied_ssl.files import atomic
 from embodied_ssl.keys import generator, torch_seed
 from embodied_ssl.loader import Feed, Stream
-from embodied_ssl.trainer import open_sources
+from embodied_ssl.start import open_sources
 
 
 def inspect_data(given: str) -> dict[str, Any]:

@@ -7,16 +7,12 @@ CPU; on a GPU with ``deterministic``).
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -24,67 +20,25 @@ from torch import Tensor
 
 from embodied_ssl import checkpoint as checkpoints
 from embodied_ssl import distributed, held_out
-from embodied_ssl.config import Run, differences, to_json
-from embodied_ssl.core import Batch, Epoch, Learner, Method, Plan, Step, check_fields
-from embodied_ssl.datasets.source import DataSpec, Source
+from embodied_ssl.config import Run, to_json
+from embodied_ssl.core import Batch, Epoch, Learner, Method, Plan, Step
+from embodied_ssl.datasets.source import Source
 from embodied_ssl.distributed import Ranks
 from embodied_ssl.errors import UserError
-from embodied_ssl.files import remove_leftovers, write_json
+from embodied_ssl.files import write_json
 from embodied_ssl.gradients import backward, only
 from embodied_ssl.keys import generator, torch_seed
 from embodied_ssl.loader import Feed, Stream
 from embodied_ssl.optim import parameter_groups
 from embodied_ssl.progress import Progress, Silent
 from embodied_ssl.runlog import RunLog
+from embodied_ssl.start import Options, State, Stopped, open_sources, starting_point, stop_signals
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a run needs beside its config and may change between a start and a resume.
-
-    Args:
-        device: ``cpu``, ``cuda`` or ``auto``.
-        workers: processes that read data; -1 for 2, or as many as there are cores if fewer.
-        resume: continue the run in the folder.
-        stop_after: end after this many steps in all; the schedule stays as configured. 0 for never.
-        init: a run folder or file whose backbone weights to start from; "" for none.
-        deterministic: only kernels that give the same bits each time.
-        extend: allow a resumed run more steps than it was started with; every other change is refused.
-    """
-
-    device: str = "auto"
-    workers: int = -1
-    resume: bool = False
-    stop_after: int = 0
-    init: str = ""
-    deterministic: bool = False
-    extend: bool = False
+DEFAULTS = Options()
 
 
-@dataclass
-class State:
-    """Where a run stands: steps done in a stage. Everything else that changes is in the learner and the optimiser."""
-
-    stage: int = 0
-    step: int = 0
-    checkpoint: dict[str, Any] = field(default_factory=dict)
-
-
-class Stopped(Exception):
-    """The run ended early because it was asked to, after saving.
-
-    Args:
-        by_signal: Ctrl-C or a termination signal, rather than ``stop_after``.
-    """
-
-    def __init__(self, stage: int, step: int, by_signal: bool) -> None:
-        super().__init__(stage, step)
-        self.stage = stage
-        self.step = step
-        self.by_signal = by_signal
-
-
-def pretrain(stages: Sequence[Run], out: Path, options: Options = Options(), progress: Progress | None = None) -> Path:
+def pretrain(stages: Sequence[Run], out: Path, options: Options = DEFAULTS, progress: Progress | None = None) -> Path:
     """Train all stages into a run folder; each stage starts from the last one's weights.
 
     Returns:
@@ -96,9 +50,9 @@ def pretrain(stages: Sequence[Run], out: Path, options: Options = Options(), pro
     """
     if options.deterministic:
         torch.use_deterministic_algorithms(True)
-    with distributed.ranks(options.device) as here, _stop_signals() as asked_to_stop:
+    with distributed.ranks(options.device) as here, stop_signals() as asked_to_stop:
         config = to_json(list(stages))
-        state = _start(out, config, options, here)
+        state = starting_point(out, config, options, here)
         weights: Mapping[str, Tensor] = {}
         for number in range(state.stage, len(stages)):
             trainer = Trainer(stages[number], number, out, config, options, here, progress or Silent(), asked_to_stop)
@@ -406,65 +360,6 @@ class Trainer:
             )
 
 
-def open_sources(data: DataSpec | Mapping[str, DataSpec], tasks: Mapping[str, Method]) -> dict[str, tuple[Source, Source]]:
-    """For each task its training source and its held-out source (empty when there is a single recording).
-
-    Raises:
-        UserError: a task without data, data without a task, or fields that are missing.
-    """
-    specs: Mapping[str, DataSpec] = data if isinstance(data, Mapping) else {"": data}
-    if specs.keys() != tasks.keys():
-        raise UserError(
-            f"tasks are {', '.join(tasks) or 'one'}, data is for {', '.join(specs) or 'one'}; give each task its data"
-        )
-    opened: dict[str, tuple[Source, Source]] = {}
-    for name, spec in specs.items():
-        train = spec.open("train")
-        check_fields(tasks[name], train, name or type(tasks[name]).__name__)
-        opened[name] = (train, spec.open("held_out"))
-    return opened
-
-
-def _start(out: Path, config: Any, options: Options, here: Ranks) -> State:
-    """The state to begin from: fresh in a new folder, or the checkpoint's when resuming."""
-    state = _found(out, config, options)
-    here.gather_objects(None)  # nobody writes before everybody has looked
-    if here.is_main:
-        remove_leftovers(out / "checkpoints")
-        write_json(out / "config.json", config)
-    return state
-
-
-def _found(out: Path, config: Any, options: Options) -> State:
-    last = out / "checkpoints" / "last.pt"
-    if not options.resume:
-        if last.exists() or (out / "log.jsonl").exists():
-            raise UserError(f"'{out}' already holds a run; continue it with --resume, or choose another --out")
-        return State()
-    if not out.exists():
-        raise UserError(f"'{out}' holds no run to resume; leave --resume out to start one")
-    if not last.exists():  # killed before the first checkpoint: nothing is lost by starting again
-        return State()
-    stored = checkpoints.load_checkpoint(last)
-    _check_same_config(stored["config"], config, options.extend)
-    return State(stored["stage"], stored["step"], stored)
-
-
-def _check_same_config(stored: str, config: Any, extend: bool) -> None:
-    old = json.loads(stored)
-    if extend:
-        for before, now in zip(old, config, strict=False):
-            before["steps"] = max(before["steps"], now["steps"])
-    changed: list[str] = []
-    for number, (before, now) in enumerate(zip(old, config, strict=False)):
-        changed += differences(before, now, f"stage {number}" if len(config) > 1 else "")
-    if len(old) != len(config):
-        changed.append(f"stages: {len(old)} -> {len(config)}")
-    if changed:
-        shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
-        raise UserError(f"the run was started with another config ({shown}); resume with the same one, or choose another --out")
-
-
 def _looks_before_epochs(task: Method) -> bool:
     return type(task).before_epoch is not Method.before_epoch
 
@@ -479,26 +374,3 @@ def _use_bf16(precision: str, device: torch.device) -> bool:
     if precision == "auto":
         return torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
     return precision == "bf16"
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and termination ask for a stop after the current step; a second Ctrl-C interrupts at once."""
-    asked = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    try:
-        old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: whoever is there handles signals
-        yield lambda: False
-        return
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -35,7 +35,8 @@ from embodied_ssl.keys import generator
 from embodied_ssl.methods.embodied.interaction import Interaction
 from embodied_ssl.optim import LARS, SGD, Schedule
 from embodied_ssl.progress import Silent
-from embodied_ssl.trainer import Options, State, Stopped, Trainer, pretrain
+from embodied_ssl.start import Options, State, Stopped
+from embodied_ssl.trainer import Trainer, pretrain
 
 QUICK = Options(device="cpu", workers=0)
 

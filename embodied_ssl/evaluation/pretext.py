@@ -17,7 +17,7 @@ from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.scores import Role, Score
 from embodied_ssl.keys import torch_seed
 from embodied_ssl.loader import Feed, Stream
-from embodied_ssl.trainer import open_sources
+from embodied_ssl.start import open_sources
 
 EXAMPLES = 2048
 

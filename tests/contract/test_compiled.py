@@ -11,7 +11,8 @@ from tiny_runs import tiny_run
 from embodied_ssl.config import to_json
 from embodied_ssl.distributed import Ranks
 from embodied_ssl.progress import Silent
-from embodied_ssl.trainer import Options, State, Trainer
+from embodied_ssl.start import Options, State
+from embodied_ssl.trainer import Trainer
 
 ONE_OF_EACH = ["rotation_photos", "simclr_photos", "temporal_order", "ego_motion_equivariance", "interaction"]
 

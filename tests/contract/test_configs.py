@@ -23,7 +23,8 @@ from embodied_ssl.errors import UserError
 from embodied_ssl.gradients import backward
 from embodied_ssl.keys import generator
 from embodied_ssl.loader import Feed, Stream
-from embodied_ssl.trainer import Options, Stopped, open_sources, pretrain
+from embodied_ssl.start import Options, Stopped, open_sources
+from embodied_ssl.trainer import pretrain
 
 TOYS = {"critic_toy": CriticToyConfig(), "cluster_toy": ClusterToyConfig()}
 ALL = [*config.names(), *TOYS]

@@ -18,7 +18,8 @@ from tiny_runs import tiny_run
 from embodied_ssl import config
 from embodied_ssl.checkpoint import load_checkpoint
 from embodied_ssl.loader import Feed, Stream
-from embodied_ssl.trainer import Options, open_sources, pretrain
+from embodied_ssl.start import Options, open_sources
+from embodied_ssl.trainer import pretrain
 
 PAIR = """
 import sys, json
@@ -27,7 +28,8 @@ import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
 from test_ranks import bigger
-from embodied_ssl.trainer import Options, pretrain
+from embodied_ssl.start import Options
+from embodied_ssl.trainer import pretrain
 import embodied_ssl.trainer as trainer
 torch.distributed.init_process_group("gloo")
 out = Path(sys.argv[3])

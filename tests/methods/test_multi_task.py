@@ -23,7 +23,8 @@ from embodied_ssl.methods.contrastive.simclr import SimCLRConfig
 from embodied_ssl.methods.embodied.ego_motion_equivariance import EgoMotionEquivarianceConfig
 from embodied_ssl.methods.image.rotation import RotationConfig, four_turns
 from embodied_ssl.methods.multi_task import GreyView, MultiTaskConfig, Task
-from embodied_ssl.trainer import Options, pretrain
+from embodied_ssl.start import Options
+from embodied_ssl.trainer import pretrain
 
 WEIGHTS = {"turn": 1.0, "again": 0.25, "views": 2.0}
 

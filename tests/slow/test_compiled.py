@@ -9,7 +9,8 @@ import torch
 from tiny_runs import tiny_run
 
 from embodied_ssl.checkpoint import load_checkpoint
-from embodied_ssl.trainer import Options, pretrain
+from embodied_ssl.start import Options
+from embodied_ssl.trainer import pretrain
 
 pytestmark = pytest.mark.slow
 

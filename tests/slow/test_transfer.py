@@ -10,7 +10,8 @@ import torch
 
 from embodied_ssl import config
 from embodied_ssl.evaluation.run import evaluate_run
-from embodied_ssl.trainer import Options, pretrain
+from embodied_ssl.start import Options
+from embodied_ssl.trainer import pretrain
 
 pytestmark = [pytest.mark.slow, pytest.mark.data]
 
