@@ -34,7 +34,6 @@ from embodied_ssl.progress import Progress, Silent
 from embodied_ssl.runlog import RunLog
 from embodied_ssl.start import Options, State, Stopped, open_sources, starting_point, stop_signals
 
-
 DEFAULTS = Options()
 
 

@@ -67,25 +67,27 @@ def evaluate_run(
     scores: list[Score] = []
     notes: list[str] = []
     chosen = choose_device(device)
-    if on_features:
-        target = open_target(data)
-        backbone, card = load_backbone(run)
-        origin = card.get("origin", {})
-        candidate = Candidate(
-            run.name,
-            backbone,
-            BackboneConfig(**card["architecture"]),
-            preprocessing_of(card),
-            pretrain_seed=origin.get("seed"),
-        )
-        scores += evaluate([candidate], target, on_features, device=chosen, on_progress=on_progress)
-        notes.append(f"{target.name}: {target.note}")
-    if "pretext" in protocols:
+    backbone, card = load_backbone(run)
+    if "pretext" in protocols:  # first: it is quick, and what is refused is better refused before an hour of probes
         from embodied_ssl.evaluation.pretext import evaluate_pretext, lines
 
         asked = evaluate_pretext(run, config, chosen, max(0, workers))
+        _keep(run, "pretext", asked)
         scores += asked
         notes += lines(asked)
-    if (run / "backbone").is_dir():
-        save_scores(run / "evaluation" / f"{Path(data).name or 'pretext'}.json", scores)
+    if on_features:
+        target = open_target(data)
+        seed = card.get("origin", {}).get("seed")
+        architecture = BackboneConfig(**card["architecture"])
+        candidate = Candidate(run.name, backbone, architecture, preprocessing_of(card), pretrain_seed=seed)
+        found = evaluate([candidate], target, on_features, device=chosen, on_progress=on_progress)
+        _keep(run, target.name, found)
+        scores += found
+        notes.append(f"{target.name}: {target.note}")
     return Evaluation(scores, notes)
+
+
+def _keep(run: Path, name: str, scores: list[Score]) -> None:
+    """In the run folder, for its report; a backbone on its own has none."""
+    if (run / "backbone").is_dir():
+        save_scores(run / "evaluation" / f"{name}.json", scores)
