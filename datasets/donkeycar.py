@@ -103,8 +103,15 @@ def runs(records: list[Record]) -> Iterator[list[Record]]:
         yield run
 
 
-def read_tub(tub: Path, name: str, left_is_positive: bool, short_side: int) -> tuple[list[Drive], list[BadItem]]:
-    """A tub's recordings, and its lines and pictures that cannot be used."""
+def read_tub(tub: Path, name: str, signs: tuple[int, int], short_side: int) -> tuple[list[Drive], list[BadItem]]:
+    """A tub's recordings, and its lines and pictures that cannot be used.
+
+    Args:
+        tub: its folder.
+        name: how its recordings are called.
+        signs: what throttle and steering are multiplied by, so that forward and left are positive.
+        short_side: of the frames, in pixels.
+    """
     records, bad = read_records(tub)
     try:
         present = set(os.listdir(tub / "images"))
@@ -117,8 +124,7 @@ def read_tub(tub: Path, name: str, left_is_positive: bool, short_side: int) -> t
         if len(seen) < 2:
             continue
         seconds = np.array([record.seconds for record in run])
-        steering = np.array([record.angle for record in run]) * (1 if left_is_positive else -1)
-        commands = np.stack([np.array([record.throttle for record in run]), steering], -1)
+        commands = np.array([[record.throttle, record.angle] for record in run]) * signs
         # A command acts until the next one.
         total = np.vstack([np.zeros((1, 2)), np.cumsum(commands[:-1] * np.diff(seconds)[:, None], 0)])
         frames = PictureSequence(tub / "images", [run[place].picture for place in seen], seconds[seen] - seconds[0], short_side)
@@ -133,6 +139,7 @@ class Donkeycar(DataSpec):
     Attributes:
         root: a tub, or a folder that holds tubs.
         flip_steering: names of tubs' folders in which positive steering is to the left; in all others it is to the right.
+        flip_throttle: names of tubs' folders in which negative throttle drives forward; in all others positive does.
         horizon_seconds: how far ahead ``later`` looks.
         short_side: frames are scaled so that their shorter side has so many pixels.
     """
@@ -141,6 +148,7 @@ class Donkeycar(DataSpec):
 
     root: str = ""
     flip_steering: tuple[str, ...] = ("outdoor_sigsfig",)
+    flip_throttle: tuple[str, ...] = ("parquet_mycar4",)  # its picture grows while throttle is negative: measured
     horizon_seconds: float = 1.0
     short_side: int = 96
 
@@ -152,7 +160,8 @@ class Donkeycar(DataSpec):
             for tub in tub_folders(root.absolute()):
                 inside = tub.relative_to(root.absolute()).as_posix()
                 name = prefix + (tub.name if inside == "." else inside)
-                found, unusable = read_tub(tub, name, tub.name in self.flip_steering, self.short_side)
+                signs = (-1 if tub.name in self.flip_throttle else 1, 1 if tub.name in self.flip_steering else -1)
+                found, unusable = read_tub(tub, name, signs, self.short_side)
                 drives += found
                 bad += unusable
         if not drives:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -423,6 +424,25 @@ def test_real_steering_follows_the_picture(data_root: Path, tub: str, count: int
         steering.append(source[index]["motions"][0, 1] / source[index]["seconds"][0])
     usable = np.abs(slides) < 30  # phase correlation that found nothing answers anywhere
     assert np.corrcoef(np.array(slides)[usable], np.array(steering)[usable])[0, 1] > 0.25
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("tub", ["garage_csc3520", "parquet_mycar4"])
+def test_real_throttle_forward_makes_the_picture_grow(data_root: Path, tub: str) -> None:
+    """parquet_mycar4 drives forward at negative throttle: taken as it stands, it would seem to reverse all day."""
+    source = Donkeycar(str(data_root / "donkeycar" / tub)).open()
+    growths = []
+    for index in range(0, len(source), max(1, len(source) // 300)):
+        sample = source[index]
+        forward, left = sample["motions"][0] / sample["seconds"][0]
+        if abs(left) > 0.25 or forward < 0.3:
+            continue
+        first, later = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in sample["frames"].take([sample["frame"], sample["later"][0]]))
+        flow = cv2.calcOpticalFlowFarneback(first, later, None, 0.5, 3, 15, 3, 5, 1.2, 0)[len(first) // 2 :]
+        across = np.arange(first.shape[1]) - first.shape[1] / 2
+        growths.append((flow[..., 0] * across).sum() / (across**2).sum() / len(flow))
+    assert len(growths) >= 20
+    assert np.mean(np.array(growths) > 0) > 0.65
 
 
 class _One:

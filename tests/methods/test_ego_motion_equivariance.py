@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodied_ssl.backbones import BackboneConfig
+from embodied_ssl.checkpoint import adopt_buffers
 from embodied_ssl.core import View
 from embodied_ssl.datasets.source import Sample
 from embodied_ssl.errors import BadItem, UserError
@@ -200,6 +201,7 @@ def test_another_view_around_it_sees_what_is_fitted_too() -> None:
 def test_patterns_survive_the_state_dict() -> None:
     method = fitted()
     other = EgoMotionEquivarianceConfig(size=16, clusters=4).build(BackboneConfig("conv4").build())
+    adopt_buffers(other, method.state_dict())  # how many clusters there are is found, not configured
     other.load_state_dict(method.state_dict())
     np.testing.assert_array_equal(other.patterns.centres, method.patterns.centres)
 

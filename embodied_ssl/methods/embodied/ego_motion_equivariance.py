@@ -149,8 +149,8 @@ class EgoMotionEquivariance(Method):
         found = find_patterns(motions, config.clusters, config.keep, config.flip, seed=int(rng.integers(2**31)))
         self.motion_unit = source.motion_unit
         self.points = motions[:600].round(4).tolist()
-        for name in ("scale", "centres", "kept", "sizes"):
-            self.get_buffer(name).copy_(torch.from_numpy(getattr(found, name)))
+        self.scale, self.centres = torch.from_numpy(found.scale), torch.from_numpy(found.centres)
+        self.kept, self.sizes = torch.from_numpy(found.kept), torch.from_numpy(found.sizes)
 
     def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
         before, after = self.project(backbone(torch.cat([batch["before"], batch["after"]])).vector).float().chunk(2)

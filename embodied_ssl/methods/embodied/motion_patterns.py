@@ -3,7 +3,7 @@
 A motion is (forward, left yaw) between two frames at most a second apart. Motions are divided by their standard deviation
 (unscaled, metres would drown radians), clustered, and the patterns of the largest motion are kept: turning left, turning
 right, driving on (Jayaraman and Grauman 2015, section 4). With mirroring, every motion is clustered together with its
-mirror image, so that left and right are found alike.
+mirror image, and a turn is kept with its mirror or not at all: a mirrored left turn must be some right turn.
 """
 
 from __future__ import annotations
@@ -58,23 +58,51 @@ class MotionPatterns:
 def find_patterns(motions: Motions, clusters: int, keep: int, mirrored: bool, seed: int) -> MotionPatterns:
     """k-means on scaled motions; the ``keep`` clusters whose centres are farthest from no motion at all.
 
+    With ``mirrored``, clusters are made on (forward, |yaw|) and then doubled into left and right, except those that are
+    straight (|yaw| under a quarter of forward, in scaled units); the ``clusters`` count is of the doubled ones, about.
+
     Raises:
         UserError: fewer different motions than clusters.
     """
-    from sklearn.cluster import KMeans
-
     both = np.concatenate([motions, motions * MIRROR]) if mirrored else motions
     scale = both.std(axis=0)
     if len(np.unique(both, axis=0)) < clusters or (scale <= 0).any():
         raise UserError(
             f"{len(motions)} motions are too few or too alike for {clusters} patterns; the drives must turn and drive on"
         )
-    fitted = KMeans(clusters, n_init=10, random_state=seed).fit(both / scale)
-    order = np.argsort(fitted.cluster_centers_[:, 1], kind="stable")
-    centres = fitted.cluster_centers_[order]
-    sizes = np.bincount(fitted.labels_, minlength=clusters)[order] / len(both)
+    return _mirrored(both / scale, scale, clusters, keep, seed) if mirrored else _plain(both / scale, scale, clusters, keep, seed)
+
+
+def _plain(motions: Motions, scale: Motions, clusters: int, keep: int, seed: int) -> MotionPatterns:
+    from sklearn.cluster import KMeans
+
+    centres = KMeans(clusters, n_init=10, random_state=seed).fit(motions).cluster_centers_
+    centres = centres[np.argsort(centres[:, 1], kind="stable")]
     largest = np.argsort(-np.linalg.norm(centres, axis=1), kind="stable")[:keep]
-    return MotionPatterns(scale, centres, np.sort(largest), sizes)
+    return MotionPatterns(scale, centres, np.sort(largest), _shares(motions, centres))
+
+
+def _mirrored(motions: Motions, scale: Motions, clusters: int, keep: int, seed: int) -> MotionPatterns:
+    from sklearn.cluster import KMeans
+
+    folded = np.abs(motions * [0, 1]) + motions * [1, 0]
+    halves = KMeans(clusters // 2 + 1, n_init=10, random_state=seed).fit(folded).cluster_centers_
+    straight = halves[:, 1] < 0.25 * np.abs(halves[:, 0])
+    halves[straight, 1] = 0
+    kept: list[Motions] = []
+    for half, alone in sorted(zip(halves, straight, strict=True), key=lambda pair: -float(np.linalg.norm(pair[0]))):
+        own = [half] if alone else [half, half * MIRROR]
+        if len(kept) + len(own) <= keep:
+            kept += own
+    centres = np.concatenate([halves, halves[~straight] * MIRROR])
+    centres = centres[np.argsort(centres[:, 1], kind="stable")]
+    wanted = [i for i, centre in enumerate(centres) if any(np.array_equal(centre, one) for one in kept)]
+    return MotionPatterns(scale, centres, np.array(wanted), _shares(motions, centres))
+
+
+def _shares(motions: Motions, centres: Motions) -> NDArray[np.float64]:
+    nearest = np.linalg.norm(motions[:, None] - centres, axis=2).argmin(1)
+    return np.bincount(nearest, minlength=len(centres)) / len(motions)
 
 
 def gather_motions(source: Source, rng: np.random.Generator, samples: int = 5000) -> Motions:
