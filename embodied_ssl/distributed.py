@@ -87,7 +87,10 @@ def choose_device(given: str) -> torch.device:
 
 @contextmanager
 def ranks(device: str) -> Iterator[Ranks]:
-    """Join the process group that torchrun's environment describes, and leave it at the end; alone when there is none."""
+    """Join the process group that torchrun's environment describes, and leave it at the end; alone when there is none.
+
+    A group that is joined already is used and left as it is: joined anew for every run, a quick rank would meet the last run's.
+    """
     chosen = choose_device(device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
@@ -95,11 +98,14 @@ def ranks(device: str) -> Iterator[Ranks]:
     if world == 1:
         yield Ranks(0, 1, chosen)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    joined_here = not dist.is_initialized()
+    if joined_here:
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), world, chosen)
     finally:
-        dist.destroy_process_group()
+        if joined_here:
+            dist.destroy_process_group()
 
 
 def prepare(learner: Learner, here: Ranks, sync_batch_norm: bool, shard: bool) -> Learner:

@@ -27,6 +27,7 @@ import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
 from test_ranks import bigger
+from embodied_ssl.distributed import ranks
 from embodied_ssl.trainer import Options, pretrain
 import embodied_ssl.trainer as trainer
 out = Path(sys.argv[3])
@@ -36,8 +37,9 @@ def watched(self):
     original(self)
     sums[name] = {k: float(v.double().sum()) for k, v in self.learner.state_dict().items()}
 trainer.Trainer.run_stage = watched
-for name in sys.argv[4:]:
-    pretrain([bigger(name, Path(sys.argv[2]))], out / name, Options(device="cpu", workers=0))
+with ranks("cpu"):
+    for name in sys.argv[4:]:
+        pretrain([bigger(name, Path(sys.argv[2]))], out / name, Options(device="cpu", workers=0))
 import os
 (out / f"sums{os.environ['RANK']}.json").write_text(json.dumps(sums))
 """
