@@ -17,6 +17,7 @@ from embodied_ssl.datasets.source import Source
 from embodied_ssl.errors import BadItem, UserError
 
 Motions = NDArray[np.float64]  # [n, 2]: forward, left yaw, in the source's motion unit
+TURNS = 0.5  # a centre turns when its |yaw| is at least this share of its forward motion, both in scaled units
 MIRROR = np.array([1.0, -1.0])  # what a mirror does to a motion
 
 
@@ -48,7 +49,7 @@ class MotionPatterns:
         """``left``, ``right`` or ``forward`` (``back``) for each kept pattern, by its largest scaled coordinate."""
         found = []
         for forward, yaw in self.centres[self.kept]:
-            if abs(yaw) >= 0.5 * abs(forward):
+            if abs(yaw) >= TURNS * abs(forward):
                 found.append("left" if yaw > 0 else "right")
             else:
                 found.append("forward" if forward > 0 else "back")
@@ -59,7 +60,7 @@ def find_patterns(motions: Motions, clusters: int, keep: int, mirrored: bool, se
     """k-means on scaled motions; the ``keep`` clusters whose centres are farthest from no motion at all.
 
     With ``mirrored``, clusters are made on (forward, |yaw|) and then doubled into left and right, except those that are
-    straight (|yaw| under a quarter of forward, in scaled units); the ``clusters`` count is of the doubled ones, about.
+    straight (`TURNS`); the ``clusters`` count is of the doubled ones, about.
 
     Raises:
         UserError: fewer different motions than clusters.
@@ -87,7 +88,7 @@ def _mirrored(motions: Motions, scale: Motions, clusters: int, keep: int, seed: 
 
     folded = np.abs(motions * [0, 1]) + motions * [1, 0]
     halves = KMeans(clusters // 2 + 1, n_init=10, random_state=seed).fit(folded).cluster_centers_
-    straight = halves[:, 1] < 0.25 * np.abs(halves[:, 0])
+    straight = halves[:, 1] < TURNS * np.abs(halves[:, 0])
     halves[straight, 1] = 0
     kept: list[Motions] = []
     for half, alone in sorted(zip(halves, straight, strict=True), key=lambda pair: -float(np.linalg.norm(pair[0]))):
