@@ -58,6 +58,20 @@ class Backbone(nn.Module):
             self.width = int(self(torch.zeros(1, channels, probe_size, probe_size)).vector.shape[1])
             net.train(training)
 
+    def grid_stage(self, size: int, cells: int) -> tuple[str, int]:
+        """The deepest stage whose map of a ``size``-pixel picture still has ``cells`` x ``cells`` places, and its channels.
+
+        For questions of where, which the vector has averaged away. The last stage when none is so fine.
+        """
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            maps = self(torch.zeros(1, self.channels, size, size, device=next(self.parameters()).device)).maps
+        self.train(training)
+        fine = [name for name, found in maps.items() if min(found.shape[2:]) >= cells]
+        chosen = fine[-1] if fine else self.stages[-1]
+        return chosen, int(maps[chosen].shape[1])
+
     def forward(self, pictures: Tensor) -> Features:
         """Float [B, C, H, W], normalised, to `Features`."""
         maps: dict[str, Tensor] = {}

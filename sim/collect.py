@@ -42,7 +42,7 @@ class Settings:
     """
 
     size: tuple[int, int] = (128, 128)
-    objects: int = 40
+    objects: int = 200
     fewest: int = 3
     most: int = 5
 
@@ -201,7 +201,7 @@ def collect(
     workers: int = 1,
     resume: bool = False,
     size: tuple[int, int] = (128, 128),
-    objects: int = 40,
+    objects: int = 200,
     per_shard: int = 64,
     on_progress: Progress | None = None,
 ) -> Summary:

@@ -5,9 +5,10 @@ judged)? Which push turned the picture before into the picture after (start, end
 a poke (slope and intercept of force over depth)? Rows of the other interactions are masked out of a branch, not skipped,
 so that every branch runs for every batch.
 
-Pinto, Gandhi, Han, Park and Gupta 2016 (The Curious Robot), arXiv:1604.01360. Here the trunk is the whole backbone and
-branches are small; pokes and grasps see a patch around the touched point; targets are scaled by training statistics
-found in `fit`. Identity over viewpoints is not here.
+Pinto, Gandhi, Han, Park and Gupta 2016 (The Curious Robot), arXiv:1604.01360. Here the trunk is the backbone and branches
+are small: grasp and poke read its vector, of a patch around the touched point; push, which asks where, reads a map of
+4 x 4 places of the scene before and after. Targets are scaled by training statistics found in `fit`. Identity over
+viewpoints is not here.
 
 Legend: B rows, S pixels, D features.
 """
@@ -23,13 +24,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodied_ssl.backbones import Backbone
-from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
+from embodied_ssl.core import Asks, Batch, Example, Method, Panel, Step, View
 from embodied_ssl.datasets.source import Picture, Pixels, Sample, Source
 from embodied_ssl.errors import BadItem
 from embodied_ssl.losses import mean_where, tried_bin
 from embodied_ssl.views.pixels import network_input, unnormalise
 
 BINS = 18  # of 10 degrees
+CELLS = 4  # places along a side of the map that the push branch reads
 GRASP, PUSH, POKE = 0, 1, 2
 
 
@@ -50,7 +52,7 @@ class InteractionConfig:
     hidden: int = 256
 
     def build(self, backbone: Backbone) -> Interaction:
-        return Interaction(backbone.width, self.hidden, TouchView(self.size, self.patch, self.jitter))
+        return Interaction(backbone, self.hidden, TouchView(self.size, self.patch, self.jitter))
 
 
 @dataclass(frozen=True)
@@ -105,16 +107,19 @@ class Interaction(Method):
     """The sum of the branches' losses: log 2 + 5 x 1 + 2 x 1 spread, on average, for a network that knows only the means."""
 
     needs = frozenset({"before", "after", "task", "grasp", "push", "poke"})
+    asks = Asks(maps=True)
     push_mean: Tensor
     push_std: Tensor
     poke_mean: Tensor
     poke_std: Tensor
 
-    def __init__(self, width: int, hidden: int, view: TouchView) -> None:
+    def __init__(self, backbone: Backbone, hidden: int, view: TouchView) -> None:
         super().__init__()
         self.view = view
+        width = backbone.width
+        self.where, channels = backbone.grid_stage(view.size, CELLS)
         self.grasp = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, BINS))
-        self.push = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 5))
+        self.push = nn.Sequential(nn.Linear(2 * channels * CELLS**2, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 5))
         self.poke = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 2))
         for name, size in (("push", 5), ("poke", 2)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
@@ -140,10 +145,12 @@ class Interaction(Method):
                 self.get_buffer(f"{name}_std").copy_(values.std(0).clamp_min(1e-6))
 
     def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
-        first, second = backbone(torch.cat([batch["first"], batch["second"]])).vector.chunk(2)
+        features = backbone(torch.cat([batch["first"], batch["second"]]))
+        first, _ = features.vector.chunk(2)
+        before, after = F.adaptive_avg_pool2d(features.maps[self.where], CELLS).flatten(1).chunk(2)
         task = batch["task"]
         logits = self.grasp(first).float()
-        push = self.push(torch.cat([first, second], dim=1)).float()
+        push = self.push(torch.cat([before, after], dim=1)).float()
         poke = self.poke(first).float()
         push_error = F.mse_loss(push, (batch["push"] - self.push_mean) / self.push_std, reduction="none").mean(1)
         poke_error = F.mse_loss(poke, (batch["poke"] - self.poke_mean) / self.poke_std, reduction="none").mean(1)
