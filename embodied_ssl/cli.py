@@ -59,6 +59,7 @@ def pretrain(
     stages = configs.load(config)
     for change in changes:
         stages = [configs.override(stage, change) for stage in stages]
+    stages = [configs.with_absolute_roots(stage) for stage in stages]
     folder = Path(out or f"runs/{Path(config).stem}")
     options = Options(device, workers, resume, stop_after, init, deterministic, extend)
     main_rank = os.environ.get("RANK", "0") == "0"

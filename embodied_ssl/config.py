@@ -201,6 +201,17 @@ def parse(text: str, kind: Any, key: str) -> Any:
         raise UserError(f"{key}={text} is not accepted; give {wanted}") from None
 
 
+def with_absolute_roots(run: Run) -> Run:
+    """The run with its data folders as absolute paths, so that it can be resumed and asked from anywhere."""
+
+    def absolute(spec: DataSpec) -> DataSpec:
+        parts = [str(Path(part.strip()).expanduser().absolute()) for part in spec.root.split(",") if part.strip()]
+        return dataclasses.replace(spec, root=",".join(parts))  # type: ignore[type-var]
+
+    data = {name: absolute(spec) for name, spec in run.data.items()} if isinstance(run.data, Mapping) else absolute(run.data)
+    return dataclasses.replace(run, data=data)
+
+
 def to_json(node: Any) -> Any:
     """A config as plain JSON values; every dataclass carries its ``type`` as ``module:Class``."""
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
