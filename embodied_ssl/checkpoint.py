@@ -131,6 +131,8 @@ def load_backbone(given: Path) -> tuple[Backbone, dict[str, Any]]:
     Raises:
         UserError: nothing there, or the weights are of another architecture.
     """
+    if not given.exists():
+        raise UserError(f"'{given}' does not exist; give a run folder made by pretrain, or an exported backbone")
     folder = given.parent if given.suffix == ".safetensors" else given
     if (folder / "backbone" / "card.json").exists():
         folder = folder / "backbone"

@@ -82,7 +82,7 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["show", "rotation_photos", "--on", "/nowhere"], "data folder '/nowhere' does not exist"),
         (["inspect", "/nowhere"], "'/nowhere' does not exist"),
         (["evaluate", "/nowhere", "--on", "/nowhere"], "'/nowhere' does not exist"),
-        (["embed", "/nowhere", "--on", "/nowhere"], "'/nowhere' holds no trained backbone"),
+        (["embed", "/nowhere", "--on", "/nowhere"], "'/nowhere' does not exist"),
     ],
 )
 def test_a_mistake_is_one_line(
