@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,7 +52,7 @@ def pretrain(
 ) -> None:
     """Train a backbone without labels."""
     from embodied_ssl import config as configs
-    from embodied_ssl.progress import shown
+    from embodied_ssl.progress import Silent, shown
     from embodied_ssl.start import Options, Stopped
     from embodied_ssl.trainer import pretrain as train
 
@@ -66,7 +67,7 @@ def pretrain(
     if main_rank:
         for stage in stages:
             _say("\n".join(configs.describe(stage)))
-    with shown("pretrain") as progress:
+    with shown("pretrain") if main_rank else nullcontext(Silent()) as progress:
         try:
             train(stages, folder, options, progress)
         except Stopped as stopped:

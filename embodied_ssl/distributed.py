@@ -125,6 +125,21 @@ def prepare(learner: Learner, here: Ranks, sync_batch_norm: bool, shard: bool) -
     return learner
 
 
+@contextmanager
+def gathered(learner: nn.Module) -> Iterator[None]:
+    """A sharded learner's parameters in full, for calling its parts directly; nothing for any other learner."""
+    from torch.distributed.fsdp import FSDPModule
+
+    if not isinstance(learner, FSDPModule):
+        yield
+        return
+    learner.unshard()
+    try:
+        yield
+    finally:
+        learner.reshard()
+
+
 def average_gradients(learner: nn.Module, here: Ranks, sharded: bool) -> None:
     """Mean of every gradient over ranks; sharded learners have done it in their backward pass."""
     if not sharded:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from embodied_ssl.core import Batch, Learner, Method, Step
+from embodied_ssl.distributed import gathered
 from embodied_ssl.loader import Feed
 
 
@@ -40,8 +41,9 @@ def ask(
     learner.eval()
     figures: dict[str, float] = {}
     try:
-        for name in feed.streams:
-            figures |= _ask_one(learner, feed, name, examples, device, autocast)
+        with gathered(learner):
+            for name in feed.streams:
+                figures |= _ask_one(learner, feed, name, examples, device, autocast)
     finally:
         learner.train(was_training)
     return figures
@@ -87,7 +89,7 @@ def embed_all(learner: Learner, feed: Feed, name: str, device: torch.device) -> 
     vectors = []
     for fed in feed.in_order(name, range(len(feed.streams[name].source)), key="embed"):
         batch = render(method, without_prefix(fed.batch, name), device)
-        with torch.no_grad():
+        with torch.no_grad(), gathered(learner):
             vectors.append(learner.backbone(batch["picture"]).vector.float())
     learner.train(was_training)
     return torch.cat(vectors)

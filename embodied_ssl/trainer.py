@@ -105,7 +105,9 @@ class Trainer:
         else:
             _carry_over(learner, weights)
             self._fit()  # after: what is found in this stage's data counts, not what was found in the last one's
-        learner.to(device=here.device).to(memory_format=torch.channels_last)
+        learner.to(device=here.device)
+        if not run.shard:  # fully_shard wants its parameters contiguous
+            learner.to(memory_format=torch.channels_last)
         self.optimizer = self._prepare_learner()
         if stored:
             distributed.load_full_state(learner, self.optimizer, stored, state.checkpoint["optimizer"])
@@ -277,7 +279,8 @@ class Trainer:
             return {}
         from embodied_ssl.evaluation.online import online_knn
 
-        return {"held_out/knn": online_knn(self.learner.backbone, self.run.knn, self.here.device)}
+        with distributed.gathered(self.learner):
+            return {"held_out/knn": online_knn(self.learner.backbone, self.run.knn, self.here.device)}
 
     def _should_stop(self) -> bool:
         done = sum(stage["steps"] for stage in self.config[: self.stage]) + self.step
