@@ -132,11 +132,11 @@ def folders(root: str) -> list[Path]:
     """
     names = [part.strip() for part in root.split(",") if part.strip()]
     if not names:
-        raise UserError("no data folder was given; set it with --set data.root=FOLDER")
+        raise UserError("no data folder was given; set it with --set data.root=FOLDER (of several tasks: data.TASK.root=FOLDER)")
     paths = [Path(name).expanduser() for name in names]
     for path in paths:
         if not path.exists():
-            raise UserError(f"data folder '{path}' does not exist; set it with --set data.root=FOLDER")
+            raise UserError(f"data folder '{path}' does not exist; give one that does")
         if not path.is_dir():
             raise UserError(f"'{path}' is a file, not a folder; give the folder that holds the data")
         try:

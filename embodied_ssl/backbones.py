@@ -97,6 +97,10 @@ class BackboneConfig:
     channels: int = 3
     stem: Literal["large", "small"] = "large"
 
+    def __post_init__(self) -> None:
+        if self.channels < 1:
+            raise UserError(f"backbone.channels is {self.channels}; give at least 1")
+
     def build(self) -> Backbone:
         """A freshly initialised backbone; draws from torch's global generator.
 

@@ -9,12 +9,14 @@ A run folder holds ``config.json``, ``log.jsonl``, ``checkpoints/last.pt`` (ever
 | ``stage``, ``step`` | the stage of the config, and steps done in it |
 | ``config`` | the stages as JSON text |
 | ``learner`` | weights and buffers by name: ``backbone.*``, ``method.*`` |
-| ``optimizer`` | its state by parameter name |
+| ``optimizer`` | its ``state_dict``; by parameter name where the run is sharded |
+| ``bf16`` | whether forward passes run in bf16, as decided where the run began |
 | ``versions`` | of this package and torch |
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
@@ -40,7 +42,9 @@ FORMAT = 1
 PREFIXES = ("module.", "backbone.", "net.", "encoder.")  # what wraps a network's names when it is saved
 
 
-def save_checkpoint(path: Path, stage: int, step: int, config: Any, learner: dict[str, Any], optimizer: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, stage: int, step: int, config: Any, learner: dict[str, Any], optimizer: dict[str, Any], bf16: bool = False
+) -> None:
     """Write a checkpoint atomically; a kill at any instant leaves the old one or the new one."""
     state = {
         "format": FORMAT,
@@ -49,6 +53,7 @@ def save_checkpoint(path: Path, stage: int, step: int, config: Any, learner: dic
         "config": json.dumps(config),
         "learner": learner,
         "optimizer": optimizer,
+        "bf16": bf16,
         "versions": versions(),
     }
     buffer = io.BytesIO()  # torch reports a full disk as a RuntimeError without saying so; writing the bytes ourselves does say
@@ -82,7 +87,7 @@ def _load_tensors(path: Path) -> Any:
         raise UserError(
             f"'{path}' holds more than tensors and is not loaded, because that could run code; save a state_dict"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a spoilt pickle can fail in any way
         raise UserError(f"'{path}' cannot be read as a checkpoint ({_first_line(error)})") from None
 
 
@@ -205,9 +210,10 @@ def versions() -> dict[str, str]:
     found = {"embodied_ssl": __version__, "torch": str(torch.__version__)}
     here = Path(__file__).resolve().parent.parent
     if (here / ".git").exists():
-        commit = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-        if commit.returncode == 0:
-            found["commit"] = commit.stdout.strip()
+        with contextlib.suppress(OSError):  # git may not be installed
+            commit = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+            if commit.returncode == 0:
+                found["commit"] = commit.stdout.strip()
     return found
 
 

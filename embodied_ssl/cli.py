@@ -29,7 +29,7 @@ app = typer.Typer(
 
 Json = Annotated[str, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
-Workers = Annotated[int, typer.Option(help="Processes that read data; they change nothing but the time. -1 chooses.")]
+Workers = Annotated[int, typer.Option(min=-1, help="Processes that read data; they change nothing but the time. -1 chooses.")]
 Seed = Annotated[int, typer.Option(help="Decides every random draw.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what is in --out.")]
 
@@ -38,9 +38,9 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue what is in --ou
 def pretrain(
     config: Annotated[str, typer.Argument(help="A config's name (see `list configs`) or the path of a .py file.")],
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as data.root=FOLDER.")] = [],  # noqa: B006
-    steps: Annotated[int, typer.Option(help="Length of the run in steps (part of the config).")] = 0,
-    stop_after: Annotated[int, typer.Option(help="End early after this many steps; the schedule stays.")] = 0,
-    seed: Annotated[int, typer.Option(help="Decides every random draw (part of the config).")] = -1,
+    steps: Annotated[int, typer.Option(help="Length of the run in steps (part of the config); 0 leaves the config's.")] = 0,
+    stop_after: Annotated[int, typer.Option(min=0, help="End early after this many steps, saved; 0 for never.")] = 0,
+    seed: Annotated[int, typer.Option(min=-1, help="Decides every random draw (part of the config); -1 leaves it.")] = -1,
     workers: Workers = -1,
     out: Annotated[str, typer.Option(help="The run folder; runs/CONFIG if not given.")] = "",
     init: Annotated[str, typer.Option(metavar="RUN|FILE", help="Start the backbone from these weights.")] = "",
@@ -72,9 +72,10 @@ def pretrain(
             train(stages, folder, options, progress)
         except Stopped as stopped:
             again = f"embodied-ssl pretrain {shlex.quote(config)} {_as_given(changes)}--out {shlex.quote(str(folder))} --resume"
+            again += (f" --device {device}" if device != "auto" else "") + (" --deterministic" if deterministic else "")
             progress.say(f"stopped at step {stopped.step} of {stages[stopped.stage].steps}, saved; continue with: {again}")
             if stopped.by_signal:
-                raise typer.Exit(130) from None
+                sys.exit(130)
     if main_rank:
         from embodied_ssl.report.run_report import write_run_report
 
@@ -120,7 +121,7 @@ def simulate(
     out: Annotated[str, typer.Option(help="The folder to fill.")],
     task: Annotated[str, typer.Option(help="Of grasp, push, poke, with commas; or drive.")] = "grasp,push,poke",
     episodes: Annotated[int, typer.Option(help="Interactions, or drives.")] = 300,
-    workers: Annotated[int, typer.Option(help="Processes; they change nothing but the time.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; they change nothing but the time.")] = 1,
     seed: Seed = 0,
     resume: Resume = False,
     json_file: Json = "",
@@ -188,6 +189,8 @@ def show(
     run = configs.load(config)[0]
     for change in set_:
         run = configs.override(run, change)
+    if Path(out).suffix != ".png":
+        raise UserError(f"'{out}' must end in .png")
     panels = view_panels(with_data(run, on) if on else run)
     write_sheet(Path(out), panels)
     result = {"file": out, "rows": [caption for caption, _ in panels]}
@@ -340,14 +343,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except typer.Exit as error:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("interrupted; what was finished is kept, and --resume continues it\n")
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:
         os._exit(0)
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer's own parser raises, whichever click it brings along
             raise
         _fail(_usage(error.format_message()))
+    if code == 130:  # typer turns Ctrl-C into this
+        sys.stderr.write("interrupted; what was finished is kept, and --resume continues it\n")
     sys.exit(code if isinstance(code, int) else 0)
 
 

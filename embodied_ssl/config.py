@@ -81,6 +81,11 @@ class Run:
         for name in ("batch_size", "steps", "accumulate"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; give a whole number of at least 1")
+        for name in ("clip", "seed", "log_every", "checkpoint_every", "held_out_every"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}; give a number of at least 0")
+        if self.held_out_examples < 1:
+            raise UserError(f"held_out_examples is {self.held_out_examples}; give at least 1")
 
 
 def names() -> list[str]:

@@ -21,7 +21,9 @@ from embodied_ssl.datasets.source import Sample, Source
 from embodied_ssl.errors import UserError
 
 Example = dict[str, NDArray[np.generic]]  # what a view draws: fixed shapes, pixels as uint8 [..., H, W, 3]
-Batch = dict[str, Tensor]  # stacked examples; for a multi-task method, the keys are "task/field"
+# Stacked examples; for a multi-task method the keys are "task/field". ``index`` is each sample's place in its own source: in
+# held-out batches (``method.training`` is False) that is the held-out source, so nothing kept by training index applies.
+Batch = dict[str, Tensor]
 Panel = tuple[str, Tensor]  # a caption and pictures float [n, 3, H, W] in 0..1, for `show` and the report
 
 
@@ -103,7 +105,8 @@ class Plan:
     """What `Method.before_epoch` may ask for.
 
     Attributes:
-        indices: the samples of this epoch in order (any length, repeats allowed); None keeps the usual shuffled order.
+        indices: the samples of this epoch in order, repeats allowed; repeated or cut to the epoch's whole steps. None keeps
+            the usual shuffled order.
         restart: names of the method's parameters whose optimiser state starts anew.
     """
 
@@ -122,7 +125,7 @@ class Method(nn.Module, ABC):
     needs: ClassVar[frozenset[str]]
     asks: ClassVar[Asks] = Asks()
     coupled: bool = False
-    phases: tuple[str, ...] = ("main",)  # trained one after another in every step; more than one for adversarial methods
+    phases: tuple[str, ...] = ("main",)  # trained one after another in every step; the last one answers held-out questions
     view: View
 
     def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
@@ -154,6 +157,17 @@ class Method(nn.Module, ABC):
 
     def after_step(self, backbone: nn.Module, carry: Mapping[str, Tensor], progress: float) -> None:
         """After each optimiser step: moving averages, queues, prototypes. ``progress`` runs from 0 to 1 over the run."""
+
+    def start(self, backbone: nn.Module) -> None:
+        """Once, before training, when the backbone's weights are in: make copies of it (a momentum encoder), say.
+
+        Such a copy is a part of the method, made in ``build`` by ``copy.deepcopy(backbone).requires_grad_(False)``; this is
+        where it takes over weights that were loaded since.
+        """
+
+    def seen_by(self, task: str, backbone: nn.Module) -> nn.Module:
+        """The backbone as one of a multi-task method's tasks sees it."""
+        return backbone
 
     def rate(self, group: str, progress: float) -> float:
         """A factor on the learning rate of a parameter group (``backbone`` or the name of one of the method's parts)."""

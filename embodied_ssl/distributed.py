@@ -142,8 +142,15 @@ def gathered(learner: nn.Module) -> Iterator[None]:
 
 def average_gradients(learner: nn.Module, here: Ranks, sharded: bool) -> None:
     """Mean of every gradient over ranks; sharded learners have done it in their backward pass."""
-    if not sharded:
-        here.average([p.grad for p in learner.parameters() if p.grad is not None])
+    if sharded or here.world == 1:
+        return
+    parameters = [p for p in learner.parameters() if p.requires_grad]
+    has = torch.tensor([float(p.grad is not None) for p in parameters], device=here.device)
+    dist.all_reduce(has, op=dist.ReduceOp.MAX)  # a rank whose batch did not touch a parameter joins in with zero
+    for parameter, somewhere in zip(parameters, has.tolist(), strict=True):
+        if somewhere and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    here.average([p.grad for p in parameters if p.grad is not None])
 
 
 def average_batch_norms(learner: nn.Module, here: Ranks) -> None:
@@ -154,7 +161,11 @@ def average_batch_norms(learner: nn.Module, here: Ranks) -> None:
 
 
 def full_state(learner: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Whole state of learner and optimiser, by parameter name, on the CPU; gathered where it is sharded."""
+    """Whole state of learner and optimiser; gathered, and the optimiser's by parameter name, where it is sharded."""
+    from torch.distributed.fsdp import FSDPModule
+
+    if not isinstance(learner, FSDPModule):
+        return learner.state_dict(), optimizer.state_dict()
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
     model, optim = get_state_dict(learner, optimizer, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
@@ -163,6 +174,11 @@ def full_state(learner: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[di
 
 def load_full_state(learner: nn.Module, optimizer: torch.optim.Optimizer, model: dict[str, Any], optim: dict[str, Any]) -> None:
     """The inverse of `full_state`; every rank gives the whole state and keeps its own part."""
+    by_name = any(isinstance(key, str) for key in optim.get("state", {}))
+    if not by_name:
+        learner.load_state_dict(model)
+        optimizer.load_state_dict(optim)
+        return
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
     set_state_dict(

@@ -36,7 +36,7 @@ class Finding:
     detail: str
 
     def line(self) -> str:
-        return f"{self.state:9}{self.name:16}{self.detail}"
+        return f"{self.state:9}{self.name:18}{self.detail}"
 
 
 def examine() -> list[Finding]:

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from embodied_ssl.core import Batch, Learner, Step
 from embodied_ssl.distributed import Ranks
 
+COMMON = -1  # in place of a micro-batch: the loss of the whole, whose random numbers are the same on every rank
 Forward = Callable[[int], AbstractContextManager[None]]  # micro-batch -> seeds and autocast for one forward pass
 
 
 def backward(learner: Learner, batches: Sequence[Batch], phase: str, forward: Forward, here: Ranks) -> Step:
-    """Add the step's gradients to the parameters; their mean over ranks is the gradient of the whole batch's loss.
+    """Add the step's gradients to the parameters; their mean over ranks is the gradient of the mean loss.
 
     Args:
         learner: in training mode.
@@ -31,7 +32,8 @@ def backward(learner: Learner, batches: Sequence[Batch], phase: str, forward: Fo
         here: this rank.
 
     Returns:
-        The loss and metrics averaged over micro-batches (and, for a coupled loss, of the whole), and the gathered carry.
+        The loss and metrics averaged over micro-batches (and, for a coupled loss, of the whole), and the gathered carry. A loss
+        that is a mean over a *part* of the examples (those of one kind, say) is averaged over micro-batches all the same.
     """
     if learner.method.coupled:
         return _coupled(learner, batches, forward, here)
@@ -55,7 +57,7 @@ def _coupled(learner: Learner, batches: Sequence[Batch], forward: Forward, here:
     whole = {name: _join([part[name] for part in parts], here) for name in parts[0]}
     for tensor in whole.values():
         tensor.requires_grad_(tensor.is_floating_point())
-    with forward(0):
+    with forward(COMMON):
         step = learner.method.objective(whole)
     step.loss.backward()
     for micro, batch in enumerate(batches):

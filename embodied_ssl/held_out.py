@@ -6,7 +6,7 @@ that is as quick as one rank alone, and none waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -24,6 +24,7 @@ def ask(
     examples: int,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[None]],
+    on_bad: Callable[[Iterable[tuple[str, str]]], None] = lambda items: None,
 ) -> dict[str, float]:
     """Put held-out questions to every task whose feed has a stream here.
 
@@ -33,6 +34,7 @@ def ask(
         examples: at most this many for each task, evenly spread over the source.
         device: where the learner is.
         autocast: context for forward passes.
+        on_bad: told of items that could not be read, as (name, reason); a task of which nothing can be read has no figures.
 
     Returns:
         ``loss``, the method's metrics and its `Method.score`, by name; a task's figures start with ``task/``.
@@ -43,7 +45,7 @@ def ask(
     try:
         with gathered(learner):
             for name in feed.streams:
-                figures |= _ask_one(learner, feed, name, examples, device, autocast)
+                figures |= _ask_one(learner, feed, name, examples, device, autocast, on_bad)
     finally:
         learner.train(was_training)
     return figures
@@ -56,16 +58,23 @@ def _ask_one(
     examples: int,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[None]],
+    on_bad: Callable[[Iterable[tuple[str, str]]], None],
 ) -> dict[str, float]:
     stream = feed.streams[name]
     method = learner.method.children_by_name.get(name, learner.method)
     count = min(len(stream.source), max(1, examples // stream.view.copies))
     indices = [int(i) for i in np.linspace(0, len(stream.source) - 1, count).round()]
     steps: list[tuple[int, Step]] = []
-    for fed in feed.in_order(name, indices, key="held out"):
+    for fed in feed.in_order(name, indices, key="held out", skip_unreadable=True):
+        on_bad(fed.bad)
+        if not fed.batch:
+            continue
         with torch.no_grad(), autocast():
             batch = render(method, without_prefix(fed.batch, name), device)
-            steps.append((len(next(iter(batch.values()))), method(learner.backbone, batch)))
+            backbone = learner.method.seen_by(name, learner.backbone)
+            steps.append((len(next(iter(batch.values()))), method(backbone, batch, method.phases[-1])))
+    if not steps:
+        return {}
     figures = _averages(steps) | method.score(_answers([step for _, step in steps]))
     return {f"{name}/{key}" if name else key: value for key, value in figures.items()}
 
@@ -86,12 +95,15 @@ def embed_all(learner: Learner, feed: Feed, name: str, device: torch.device) -> 
     was_training = learner.training
     learner.eval()
     method = learner.method.children_by_name.get(name, learner.method)
+    backbone = learner.method.seen_by(name, learner.backbone)
     vectors = []
-    for fed in feed.in_order(name, range(len(feed.streams[name].source)), key="embed"):
-        batch = render(method, without_prefix(fed.batch, name), device)
-        with torch.no_grad(), gathered(learner):
-            vectors.append(learner.backbone(batch["picture"]).vector.float())
-    learner.train(was_training)
+    try:
+        for fed in feed.in_order(name, range(len(feed.streams[name].source)), key="embed"):
+            batch = render(method, without_prefix(fed.batch, name), device)
+            with torch.no_grad(), gathered(learner):
+                vectors.append(backbone(batch["picture"]).vector.float())
+    finally:
+        learner.train(was_training)
     return torch.cat(vectors)
 
 

@@ -15,20 +15,22 @@ from embodied_ssl import config, discover, held_out
 from embodied_ssl.config import Run
 from embodied_ssl.core import Method, Panel
 from embodied_ssl.datasets.source import DataSpec, Source, folders
-from embodied_ssl.errors import UserError
+from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.files import atomic
 from embodied_ssl.keys import generator, torch_seed
 from embodied_ssl.loader import Feed, Stream
 from embodied_ssl.start import open_sources
+
+LOOKS = 200  # samples that `inspect` opens
 
 
 def inspect_data(given: str) -> dict[str, Any]:
     """Describe a data folder.
 
     Returns:
-        ``reader``, ``layout``, ``name``, ``samples``, ``recordings``, ``held_out_recordings``, ``provides``,
-        ``motion_unit``, ``left_out`` (name and reason), ``configs`` that read it as it is, and ``methods`` that a config of
-        your own could train on it.
+        ``reader``, ``layout``, ``name``, ``samples``, ``recordings``, ``held_out_recordings``, ``provides``, ``motion_unit``,
+        ``looked_into`` (how many samples were opened), ``left_out`` (name and reason), ``configs`` that read it as it is, and
+        ``methods`` that a config of your own could train on it.
 
     Raises:
         UserError: nothing here reads the folder.
@@ -45,10 +47,27 @@ def inspect_data(given: str) -> dict[str, Any]:
         "held_out_recordings": len(set(out.recordings)),
         "provides": sorted(source.provides),
         "motion_unit": source.motion_unit,
-        "left_out": [{"name": item.name, "reason": item.reason} for item in source.bad],
+        "looked_into": min(len(source), LOOKS),
+        "left_out": [{"name": item.name, "reason": item.reason} for item in [*source.bad, *unreadable(source)]],
         "configs": fitting,
         "methods": methods,
     }
+
+
+def unreadable(source: Source) -> list[BadItem]:
+    """Open evenly spread samples and see which cannot be read."""
+    found: dict[str, BadItem] = {}
+    for index in np.linspace(0, len(source) - 1, min(len(source), LOOKS)).round().astype(int):
+        try:
+            sample = source[int(index)]
+            for field in ("picture", "before", "after"):
+                if field in sample:
+                    _ = sample[field].size
+            if "frames" in sample and "motions" not in sample:
+                len(sample["frames"])
+        except BadItem as item:
+            found[item.name] = item
+    return list(found.values())
 
 
 def spec_at(given: str) -> DataSpec:

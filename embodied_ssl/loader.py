@@ -41,7 +41,7 @@ class Stream:
     batch_size: int
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.batch_size % self.view.copies:
+        if self.batch_size < 1 or self.view.copies < 1 or self.batch_size % self.view.copies:
             raise UserError(
                 f"batch size {self.batch_size} must be a positive multiple of {self.view.copies}, the examples one sample gives"
             )
@@ -60,6 +60,8 @@ class Stream:
         """Sample indices of an epoch, [steps_per_epoch * samples]: a keyed shuffle or the plan's order, repeated as needed."""
         length = self.steps_per_epoch * self.samples
         if plan is not None and plan.indices is not None:
+            if len(plan.indices) == 0 or plan.indices.min() < 0 or plan.indices.max() >= len(self.source):
+                raise ValueError(f"a plan's indices must be of the {len(self.source)} samples, and at least one")
             return np.resize(plan.indices, length)
         rounds = -(-length // len(self.source))
         shuffles = [generator(seed, "order", self.name, epoch, i).permutation(len(self.source)) for i in range(rounds)]
@@ -190,17 +192,23 @@ class Feed:
         for fed in self._loader(_Lazily(lambda: self._plan_draws(start, stop, plans or {})), self.streams, self.seed):
             yield _readable(fed)
 
-    def in_order(self, stream: str, indices: Sequence[int], key: str) -> Iterator[Fed]:
+    def in_order(self, stream: str, indices: Sequence[int], key: str, skip_unreadable: bool = False) -> Iterator[Fed]:
         """Given samples once each, in the given order, with draws keyed by ``key`` and the sample: for evaluation, clustering.
 
         The draws do not depend on the run's seed, so runs of different seeds are judged on the same questions.
+
+        Args:
+            stream: by name.
+            indices: of samples.
+            key: a word that keys the draws.
+            skip_unreadable: give an empty batch where too much cannot be read, instead of refusing.
         """
         one = self.streams[stream]
         share = max(1, one.samples // (self.accumulate * self.world))
         draws = [Draw(stream, 0, i, (i, *_others(i, len(one.source)))) for i in indices]
         chunks = [draws[i : i + share] for i in range(0, len(draws), share)]
         for fed in self._loader(chunks, {stream: one}, torch_seed("in order", key)):
-            yield _readable(fed)
+            yield fed if skip_unreadable else _readable(fed)
 
     def _plan_draws(self, start: int, stop: int, plans: Mapping[str, Plan | None]) -> Iterator[list[Draw]]:
         orders: dict[str, NDArray[np.int64]] = {}
@@ -238,7 +246,8 @@ class _Lazily:
 def _readable(fed: Fed) -> Fed:
     if not fed.batch:
         name, reason = fed.bad[0]
-        raise UserError(f"{len(fed.bad)} items in a row could not be read, the first: {name}: {reason}; check the data folder")
+        count = f"{len(fed.bad)} items of one batch could not be read"
+        raise UserError(f"{count}, the first: {name}: {reason}; check the data folder")
     return fed
 
 

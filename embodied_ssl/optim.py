@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from embodied_ssl.errors import UserError
+
 Groups = list[dict[str, Any]]  # torch's parameter groups, each with a "name"
 
 
@@ -23,6 +25,12 @@ class OptimizerConfig(Protocol):
     def decay_norms(self) -> bool: ...
 
     def build(self, groups: Groups) -> torch.optim.Optimizer: ...
+
+
+def _check(rate: float, weight_decay: float, *shares: float) -> None:
+    if rate <= 0 or weight_decay < 0 or not all(0 <= share < 1 for share in shares):
+        given = f"rate {rate}, weight_decay {weight_decay}, momentum or betas {', '.join(map(str, shares))}"
+        raise UserError(f"optimizer has {given}; the rate must be above 0, the decay at least 0, momentum and betas in 0..1")
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,9 @@ class SGD:
     weight_decay: float = 5e-4
     decay_norms: bool = True
 
+    def __post_init__(self) -> None:
+        _check(self.rate, self.weight_decay, self.momentum)
+
     def build(self, groups: Groups) -> torch.optim.Optimizer:
         return torch.optim.SGD(
             groups, lr=self.rate, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay
@@ -53,6 +64,9 @@ class AdamW:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.01
     decay_norms: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self.rate, self.weight_decay, *self.betas)
 
     def build(self, groups: Groups) -> torch.optim.Optimizer:
         return torch.optim.AdamW(groups, lr=self.rate, betas=self.betas, weight_decay=self.weight_decay)
@@ -115,6 +129,10 @@ class Schedule:
     warmup: float = 0.05
     drops: tuple[float, ...] = (0.6, 0.8)
     gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise UserError(f"schedule.warmup is {self.warmup}; give a share of the run from 0 to below 1")
 
     def factor(self, progress: float) -> float:
         """The factor at ``progress`` in 0..1: 0 at the start with warm-up, 1 at its end, 0 at the end of a cosine."""

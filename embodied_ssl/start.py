@@ -17,7 +17,7 @@ from embodied_ssl.core import Method, check_fields
 from embodied_ssl.datasets.source import DataSpec, Source
 from embodied_ssl.distributed import Ranks
 from embodied_ssl.errors import UserError
-from embodied_ssl.files import remove_leftovers, write_json
+from embodied_ssl.files import remove_leftovers
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,15 @@ def starting_point(out: Path, config: Any, options: Options, here: Ranks) -> Sta
     """
     state = _found(out, config, options)
     here.gather_objects(None)  # nobody writes before everybody has looked
-    if here.is_main:
+    if here.is_main and out.exists():
         remove_leftovers(out / "checkpoints")
-        write_json(out / "config.json", config)
     return state
 
 
 def _found(out: Path, config: Any, options: Options) -> State:
     last = out / "checkpoints" / "last.pt"
+    if options.extend and not options.resume:
+        raise UserError("--extend lengthens a run that is resumed; give --resume with it")
     if not options.resume:
         if last.exists() or (out / "log.jsonl").exists():
             raise UserError(f"'{out}' already holds a run; continue it with --resume, or choose another --out")

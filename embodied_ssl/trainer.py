@@ -22,11 +22,12 @@ from embodied_ssl import checkpoint as checkpoints
 from embodied_ssl import distributed, held_out
 from embodied_ssl.config import Run, to_json
 from embodied_ssl.core import Batch, Epoch, Learner, Method, Plan, Step
+from embodied_ssl.datasets.class_folder import open_target
 from embodied_ssl.datasets.source import Source
 from embodied_ssl.distributed import Ranks
 from embodied_ssl.errors import UserError
 from embodied_ssl.files import write_json
-from embodied_ssl.gradients import backward, only
+from embodied_ssl.gradients import COMMON, backward, only
 from embodied_ssl.keys import generator, torch_seed
 from embodied_ssl.loader import Feed, Stream
 from embodied_ssl.optim import parameter_groups
@@ -48,6 +49,7 @@ def pretrain(stages: Sequence[Run], out: Path, options: Options = DEFAULTS, prog
         Stopped: ended early, with a checkpoint written.
     """
     if options.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS wants before it promises the same bits
         torch.use_deterministic_algorithms(True)
     with distributed.ranks(options.device) as here, stop_signals() as asked_to_stop:
         config = to_json(list(stages))
@@ -56,6 +58,8 @@ def pretrain(stages: Sequence[Run], out: Path, options: Options = DEFAULTS, prog
         for number in range(state.stage, len(stages)):
             trainer = Trainer(stages[number], number, out, config, options, here, progress or Silent(), asked_to_stop)
             trainer.load(state if number == state.stage else State(number), weights)
+            if here.is_main:  # not before: a run that is refused leaves nothing behind
+                write_json(out / "config.json", config)
             trainer.run_stage()
             weights = {name: tensor.detach().clone() for name, tensor in trainer.learner.state_dict().items()}
     return out
@@ -95,6 +99,8 @@ class Trainer:
                 task.register_buffer("epoch_plan", torch.empty(0, dtype=torch.int64))
         self.sources = open_sources(run.data, tasks)
         self.bf16 = _use_bf16(run.precision, here.device)
+        if run.knn:
+            open_target(run.knn)  # refused now rather than after hours
 
     def load(self, state: State, weights: Mapping[str, Tensor]) -> None:
         """Bring the stage to where it stands: fitted anew, started from the last stage's weights, or as checkpointed."""
@@ -104,12 +110,14 @@ class Trainer:
             checkpoints.adopt_buffers(learner, stored)
         else:
             _carry_over(learner, weights)
+            learner.method.start(learner.backbone)
             self._fit()  # after: what is found in this stage's data counts, not what was found in the last one's
         learner.to(device=here.device)
         if not run.shard:  # fully_shard wants its parameters contiguous
             learner.to(memory_format=torch.channels_last)
         self.optimizer = self._prepare_learner()
         if stored:
+            self.bf16 = state.checkpoint.get("bf16", self.bf16)
             distributed.load_full_state(learner, self.optimizer, stored, state.checkpoint["optimizer"])
             learner.method.after_load()
         self.step = state.step
@@ -135,9 +143,10 @@ class Trainer:
                     self._report(step)
                     if self._should_stop():
                         self._check_finite(step)
-                        self._finish()
+                        self.save()
+                        self.export()
                         raise Stopped(self.stage, self.step, self.asked_to_stop())
-            self._finish()
+            self.export()
         finally:
             self.log.close()
 
@@ -173,7 +182,8 @@ class Trainer:
     @contextmanager
     def _forward(self, phase: str, micro: int) -> Iterator[None]:
         """Keyed random numbers (dropout and the like) and autocast, for one forward pass."""
-        torch.manual_seed(torch_seed(self.run.seed, "step", self.stage, self.step, micro, self.here.rank, phase))
+        rank = 0 if micro == COMMON else self.here.rank
+        torch.manual_seed(torch_seed(self.run.seed, "step", self.stage, self.step, micro, rank, phase))
         with self._autocast():
             yield
 
@@ -245,11 +255,21 @@ class Trainer:
             self._check_finite(step)
         if logs:
             self._log_step(step)
-        if len(self.questions.streams) and (last or (run.held_out_every and self.step % run.held_out_every == 0)):
-            figures = held_out.ask(self.learner, self.questions, run.held_out_examples, self.here.device, self._autocast)
-            self.log.add(self.stage, self.step, {f"held_out/{name}": value for name, value in figures.items()} | self._knn())
+        if last:
+            self.save()  # whatever comes after, the training is kept
+        if last or (run.held_out_every and self.step % run.held_out_every == 0):
+            self._ask()
         if saves:
             self.save()
+
+    def _ask(self) -> None:
+        """Put the held-out questions, and look at labelled pictures if there are some."""
+        figures = held_out.ask(
+            self.learner, self.questions, self.run.held_out_examples, self.here.device, self._autocast, self.log.add_bad
+        )
+        found = {f"held_out/{name}": value for name, value in figures.items()} | self._knn()
+        if found:
+            self.log.add(self.stage, self.step, found)
 
     def _check_finite(self, step: Step) -> None:
         """Before anything is logged or saved: a checkpoint of a run that diverged would be of no use."""
@@ -296,11 +316,13 @@ class Trainer:
             self.log.add_bad(item for item in items if item[0] not in self.log.bad)
         if self.here.is_main:
             path = self.out / "checkpoints" / "last.pt"
-            checkpoints.save_checkpoint(path, self.stage, self.step, self.config, learner, optimizer)
+            if not all(bool(t.isfinite().all()) for t in learner.values() if t.is_floating_point()):
+                raise UserError(f"weights are no longer finite at step {self.step}; lower the rate; '{path}' is kept as it was")
+            checkpoints.save_checkpoint(path, self.stage, self.step, self.config, learner, optimizer, self.bf16)
             self.log.write_bad()
 
-    def _finish(self) -> None:
-        self.save()
+    def export(self) -> None:
+        """Write the plain backbone and its card."""
         learner, _ = distributed.full_state(self.learner, self.optimizer)
         if self.here.is_main:
             prefix = "backbone.net."

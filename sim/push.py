@@ -18,7 +18,8 @@ from embodied_ssl.sim.table import Outcome, Table, resample
 from embodied_ssl.sim.world import RATE, Link, Shape, World
 
 DIAMETER = 0.012
-SPEED = 0.2
+SPEED = 0.2  # metres a second
+FORCE = 60.0  # newtons: the most that the pusher's motor gives to keep its speed
 EDGE = 0.12  # sweeps end at least this share of the picture inside it, so that few things leave it
 MOVED = 0.01
 _TRIES = 12
@@ -64,7 +65,7 @@ def attempt(table: Table, row: float, column: float, end_row: float, end_column:
     way = end - start
     length = float(np.linalg.norm(way))
     tool = finger(world, float(start[0]), float(start[1]), height, math.atan2(way[1], way[0]))
-    world.drive(tool, 0, speed=SPEED, force=60.0)
+    world.drive(tool, 0, speed=SPEED, force=FORCE)
     force, travel = [], []
     for _ in range(max(2, round(length / SPEED * RATE))):
         world.step()

@@ -15,7 +15,7 @@ from embodied_ssl.config import Run, from_json, load
 from embodied_ssl.core import Learner, Method
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.scores import Role, Score
-from embodied_ssl.keys import torch_seed
+from embodied_ssl.keys import generator, torch_seed
 from embodied_ssl.loader import Feed, Stream
 from embodied_ssl.start import open_sources
 
@@ -44,12 +44,14 @@ def evaluate_pretext(run_folder: Path, config: str, device: torch.device, worker
     trained, fresh = _learner(run), _learner(run)
     checkpoints.adopt_buffers(trained, stored["learner"])
     trained.load_state_dict(stored["learner"])
-    _share_findings(trained, fresh)
     tasks: Mapping[str, Method] = trained.method.children_by_name or {"": trained.method}
     sizes: Mapping[str, int] = getattr(trained.method, "batch_sizes", {})
+    sources = open_sources(run.data, tasks)
+    for name, task in (fresh.method.children_by_name or {"": fresh.method}).items():
+        task.fit(sources[name][0], generator(run.seed, "fit", name))  # finds what the run found: the same questions
     questions = {
         name: Stream(name, out, tasks[name].view, sizes.get(name, run.batch_size))
-        for name, (_, out) in open_sources(run.data, tasks).items()
+        for name, (_, out) in sources.items()
         if len(out)
     }
     if not questions:
@@ -67,13 +69,6 @@ def _learner(run: Run) -> Learner:
     torch.manual_seed(torch_seed(run.seed, "weights", 0))
     backbone = run.backbone.build()
     return Learner(backbone, run.method.build(backbone))
-
-
-def _share_findings(trained: Learner, fresh: Learner) -> None:
-    """Give the untrained learner what `Method.fit` found, so that both are asked the same questions."""
-    buffers = {name: buffer for name, buffer in trained.named_buffers() if name.startswith("method.")}
-    checkpoints.adopt_buffers(fresh, buffers)
-    fresh.load_state_dict({**fresh.state_dict(), **buffers})
 
 
 def _rows(figures: Mapping[str, float], model: str, role: Role, run: Run, questions: Mapping[str, Stream]) -> list[Score]:

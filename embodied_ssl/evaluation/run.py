@@ -58,6 +58,8 @@ def evaluate_run(
     Raises:
         UserError: an unknown protocol, no data for a protocol that needs it, or nothing trained in the folder.
     """
+    if not protocols:
+        raise UserError(f"no protocol was given; there is {', '.join(PROTOCOLS)}")
     for name in protocols:
         if name not in PROTOCOLS:
             raise UserError(f"no protocol '{name}'{suggest(name, PROTOCOLS)}")

@@ -111,14 +111,14 @@ class MultiTask(Method):
 
     def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
         """Every task in turn, then the sum; the examples of task t are the fields ``t/...``."""
-        steps = {n: method(self._seen_by(n, backbone), _own(batch, n)) for n, method in self.children_by_name.items()}
+        steps = {n: method(self.seen_by(n, backbone), _own(batch, n)) for n, method in self.children_by_name.items()}
         return self._sum(steps)
 
     def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Embeddings of coupled tasks, and for the others their finished loss, metrics and carry, as rows."""
         rows: dict[str, Tensor] = {}
         for name, method in self.children_by_name.items():
-            seen, own = self._seen_by(name, backbone), _own(batch, name)
+            seen, own = self.seen_by(name, backbone), _own(batch, name)
             if method.coupled:
                 rows |= {f"{name}/embedding/{key}": value for key, value in method.embed(seen, own).items()}
             else:
@@ -165,11 +165,18 @@ class MultiTask(Method):
     def describe(self) -> dict[str, object]:
         return {name: found for name, method in self.children_by_name.items() if (found := method.describe())}
 
-    def _seen_by(self, name: str, backbone: nn.Module) -> nn.Module:
+    def start(self, backbone: nn.Module) -> None:
+        for method in self.children_by_name.values():
+            method.start(backbone)
+        for norms in self.norms.values() if self.norms is not None else ():
+            assert isinstance(norms, Norms)
+            norms.take(backbone)
+
+    def seen_by(self, task: str, backbone: nn.Module) -> nn.Module:
         """The backbone as a task sees it: with its own running statistics, if it has any."""
         if self.norms is None:
             return backbone
-        norms = self.norms[name]
+        norms = self.norms[task]
         assert isinstance(norms, Norms)
         return _Borrowed(backbone, norms.by_name)
 
@@ -182,6 +189,11 @@ class Norms(nn.Module):
         self.names = [name for name, _ in backbone.named_buffers()]
         for name, buffer in backbone.named_buffers():
             self.register_buffer(self._own_name(name), buffer.clone())
+
+    def take(self, backbone: nn.Module) -> None:
+        """Start from the backbone's statistics as they are now."""
+        for name, buffer in backbone.named_buffers():
+            self.get_buffer(self._own_name(name)).copy_(buffer)
 
     def by_name(self) -> dict[str, Tensor]:
         """The statistics by the backbone's own buffer names."""

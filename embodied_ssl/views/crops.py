@@ -7,6 +7,19 @@ import math
 import numpy as np
 
 from embodied_ssl.datasets.source import Box, Picture, Pixels
+from embodied_ssl.errors import UserError
+
+
+def check_crop(size: int, area: tuple[float, float], least: int = 8) -> None:
+    """Refuse crops that cannot be made.
+
+    Raises:
+        UserError: a side under ``least`` pixels, or shares that are not 0 < least <= greatest <= 1.
+    """
+    if size < least:
+        raise UserError(f"size is {size}; give at least {least} pixels")
+    if not 0 < area[0] <= area[1] <= 1:
+        raise UserError(f"area is {area[0]},{area[1]}; give the least and the greatest share of the picture, within 0..1")
 
 
 def random_resized_box(

@@ -25,7 +25,7 @@ from embodied_ssl.errors import UserError
 from embodied_ssl.heads import mlp
 from embodied_ssl.losses import nt_xent
 from embodied_ssl.views.colour import ColourChange, blur, change_colours
-from embodied_ssl.views.crops import random_crop
+from embodied_ssl.views.crops import check_crop, random_crop
 from embodied_ssl.views.pixels import normalise, to_float, unnormalise
 
 
@@ -49,6 +49,7 @@ class SimCLRConfig:
     out: int = 128
 
     def __post_init__(self) -> None:
+        check_crop(self.size, self.area)
         if self.temperature <= 0:
             raise UserError(f"temperature is {self.temperature}; give a number above 0 (0.1 to 0.5 are usual)")
 

@@ -27,7 +27,7 @@ from embodied_ssl.datasets.source import Frames, Sample, Source
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.losses import pattern_contrast
 from embodied_ssl.methods.embodied.motion_patterns import MIRROR, MotionPatterns, find_patterns, gather_motions
-from embodied_ssl.views.crops import mirror, random_resized_box
+from embodied_ssl.views.crops import check_crop, mirror, random_resized_box
 from embodied_ssl.views.pixels import network_input, unnormalise
 
 
@@ -55,6 +55,7 @@ class EgoMotionEquivarianceConfig:
     area: tuple[float, float] = (0.8, 1.0)
 
     def __post_init__(self) -> None:
+        check_crop(self.size, self.area)
         if not 2 <= self.keep <= self.clusters:
             raise UserError(f"keep is {self.keep} of {self.clusters} clusters; keep at least 2 and at most all")
 

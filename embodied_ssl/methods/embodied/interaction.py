@@ -28,6 +28,7 @@ from embodied_ssl.core import Asks, Batch, Example, Method, Panel, Step, View
 from embodied_ssl.datasets.source import Picture, Pixels, Sample, Source
 from embodied_ssl.errors import BadItem
 from embodied_ssl.losses import mean_where, tried_bin
+from embodied_ssl.views.crops import check_crop
 from embodied_ssl.views.pixels import network_input, unnormalise
 
 BINS = 18  # of 10 degrees
@@ -50,6 +51,9 @@ class InteractionConfig:
     patch: float = 0.4
     jitter: float = 0.05
     hidden: int = 256
+
+    def __post_init__(self) -> None:
+        check_crop(self.size, (self.patch, 1.0))
 
     def build(self, backbone: Backbone) -> Interaction:
         return Interaction(backbone, self.hidden, TouchView(self.size, self.patch, self.jitter))

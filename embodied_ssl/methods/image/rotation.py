@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from embodied_ssl.backbones import Backbone
 from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
 from embodied_ssl.datasets.source import Sample
-from embodied_ssl.views.crops import random_crop
+from embodied_ssl.views.crops import check_crop, random_crop
 from embodied_ssl.views.pixels import network_input, unnormalise
 
 
@@ -31,6 +31,9 @@ class RotationConfig:
 
     size: int = 96
     area: tuple[float, float] = (0.3, 1.0)
+
+    def __post_init__(self) -> None:
+        check_crop(self.size, self.area)
 
     def build(self, backbone: Backbone) -> Rotation:
         return Rotation(backbone.width, TurnView(self.size, self.area))

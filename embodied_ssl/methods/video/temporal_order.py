@@ -35,7 +35,7 @@ from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
 from embodied_ssl.datasets.io.pictures import crop_and_resize
 from embodied_ssl.datasets.source import Frames, Sample
 from embodied_ssl.errors import BadItem, UserError
-from embodied_ssl.views.crops import mirror, random_resized_box
+from embodied_ssl.views.crops import check_crop, mirror, random_resized_box
 from embodied_ssl.views.pixels import fold, network_input, unfold, unnormalise
 
 TUPLES = ((1, 2, 3), (1, 0, 3), (1, 4, 3))  # positions in a b c d e: one in order, two not
@@ -65,6 +65,9 @@ class TemporalOrderConfig:
     hidden: int = 512
 
     def __post_init__(self) -> None:
+        check_crop(self.size, self.area)
+        if self.tuples < 1:
+            raise UserError(f"tuples is {self.tuples}; give at least 1")
         if not 0 < self.negative_share < 1:
             raise UserError(f"negative_share is {self.negative_share}; give a share between 0 and 1")
         if self.tau_min < 1 or self.tau_max < 2:
