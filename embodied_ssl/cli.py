@@ -71,8 +71,9 @@ def pretrain(
         try:
             train(stages, folder, options, progress)
         except Stopped as stopped:
-            again = f"embodied-ssl pretrain {shlex.quote(config)} {_as_given(changes)}--out {shlex.quote(str(folder))} --resume"
-            again += (f" --device {device}" if device != "auto" else "") + (" --deterministic" if deterministic else "")
+            also = (f"--device {device} " if device != "auto" else "") + ("--deterministic " if deterministic else "")
+            where = f"--out {shlex.quote(str(folder))} --resume"
+            again = f"embodied-ssl pretrain {shlex.quote(config)} {_as_given(changes)}{also}{where}"
             progress.say(f"stopped at step {stopped.step} of {stages[stopped.stage].steps}, saved; continue with: {again}")
             if stopped.by_signal:
                 sys.exit(130)

@@ -131,8 +131,8 @@ class Schedule:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup < 1:
-            raise UserError(f"schedule.warmup is {self.warmup}; give a share of the run from 0 to below 1")
+        if not 0 <= self.warmup <= 1:
+            raise UserError(f"schedule.warmup is {self.warmup}; give a share of the run, 0 to 1")
 
     def factor(self, progress: float) -> float:
         """The factor at ``progress`` in 0..1: 0 at the start with warm-up, 1 at its end, 0 at the end of a cosine."""

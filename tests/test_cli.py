@@ -100,7 +100,7 @@ def test_data_roots_that_cannot_serve(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("not a folder")
     for root, message in (
-        ("missing", "does not exist; set it with --set data.root=FOLDER"),
+        ("missing", "does not exist; give one that does"),
         ("empty", "no pictures below"),
         ("file", "is a file, not a folder; give the folder that holds the data"),
     ):
@@ -122,7 +122,7 @@ def test_only_corrupt_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for number in range(5):
         (tmp_path / "photos" / f"{number}.jpg").write_bytes(b"\xff\xd8 cut short")
     message = complaint(pretrain(tmp_path / "photos", tmp_path / "run"), capsys)
-    assert "items in a row could not be read, the first:" in message
+    assert "items of one batch could not be read, the first:" in message
     assert ".jpg" in message
 
 

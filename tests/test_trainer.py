@@ -361,7 +361,7 @@ def test_nothing_but_bad_pictures_is_said(run: Run, tmp_path: Path) -> None:
     spec = PictureFolder.tiny(tmp_path / "pictures")
     for path in (tmp_path / "pictures").rglob("*.png"):
         path.write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"items in a row could not be read, the first: .*not a picture"):
+    with pytest.raises(UserError, match=r"items of one batch could not be read, the first: .*not a picture"):
         pretrain([replace(run, data=spec)], tmp_path / "run", QUICK)
 
 
