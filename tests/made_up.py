@@ -68,7 +68,7 @@ class MadeUp(DataSpec):
 
     @classmethod
     def tiny(cls, folder: Any) -> MadeUp:
-        raise NotImplementedError
+        raise TypeError("made-up data has no layout of its own")
 
 
 class MemoryFrames:

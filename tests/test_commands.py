@@ -1,0 +1,82 @@
+"""Commands on the good path: what is written can be read back and says what the library says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tiny_runs import tiny_run
+
+from embodied_ssl.checkpoint import load_backbone, load_checkpoint
+from embodied_ssl.cli import main
+from embodied_ssl.datasets.class_folder import ClassFolder
+from embodied_ssl.datasets.io.pictures import FilePicture
+from embodied_ssl.datasets.picture_folder import PictureFolder
+from embodied_ssl.evaluation.run import preprocessing_of
+from embodied_ssl.files import read_lines
+from embodied_ssl.start import Options
+from embodied_ssl.trainer import pretrain
+
+QUICK = Options(device="cpu", workers=0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    return pretrain([tiny_run("rotation_photos", folder / "data", steps=1)], folder / "run", QUICK)
+
+
+def run_command(*arguments: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".parquet"])
+def test_embed_writes_a_row_for_each_readable_picture(trained: Path, tmp_path: Path, suffix: str) -> None:
+    PictureFolder.tiny(tmp_path / "pictures")
+    (tmp_path / "pictures" / "000.png").write_bytes(b"junk")
+    out = tmp_path / f"features{suffix}"
+    run_command("embed", str(trained), "--on", str(tmp_path / "pictures"), "--out", str(out), "--json", str(tmp_path / "r.json"))
+    if suffix == ".npy":
+        features, paths = np.load(out), out.with_suffix(".txt").read_text().splitlines()
+    else:
+        table = pq.read_table(out).to_pydict()
+        features, paths = np.array(table["features"], np.float32), table["path"]
+    readable = [path for path in PictureFolder(str(tmp_path / "pictures")).open().recordings if not path.endswith("000.png")]
+    assert paths == readable
+    backbone, card = load_backbone(trained)
+    how = preprocessing_of(card)
+    crop = how.crop(FilePicture(tmp_path / "pictures" / paths[3]))
+    with torch.no_grad():
+        one = backbone.eval()(how.render(torch.from_numpy(crop[None].copy()))).vector[0]
+    np.testing.assert_allclose(features[3], one.numpy(), rtol=1e-4, atol=1e-5)
+    assert len(json.loads((tmp_path / "r.json").read_text())["left_out"]) == 1
+
+
+def test_online_knn_is_logged_and_moves_no_weight(tmp_path: Path) -> None:
+    scenes = ClassFolder.tiny(tmp_path / "scenes")
+    plain, watched = (tiny_run("rotation_photos", tmp_path / "data", steps=2, knn=knn) for knn in ("", scenes.root))
+    ends = []
+    for name, run in (("plain", plain), ("watched", watched)):
+        pretrain([run], tmp_path / name, QUICK)
+        ends.append(load_checkpoint(tmp_path / name / "checkpoints" / "last.pt")["learner"])
+    figures = [row["held_out/knn"] for row in read_lines(tmp_path / "watched" / "log.jsonl") if "held_out/knn" in row]
+    assert figures
+    assert all(0 <= figure <= 1 for figure in figures)
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+
+
+def test_show_writes_a_picture_and_inspect_names_what_cannot_be_read(tmp_path: Path) -> None:
+    PictureFolder.tiny(tmp_path / "pictures")
+    (tmp_path / "pictures" / "000.png").write_bytes(b"junk")
+    run_command("show", "rotation_photos", "--on", str(tmp_path / "pictures"), "--out", str(tmp_path / "sheet.png"))
+    assert min(FilePicture(tmp_path / "sheet.png").size) > 100
+    run_command("inspect", str(tmp_path / "pictures"), "--json", str(tmp_path / "found.json"))
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["reader"] == "PictureFolder"
+    assert [Path(item["name"]).name for item in found["left_out"]] == ["000.png"]
