@@ -16,9 +16,9 @@ from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from embodied_ssl.datasets.io.pictures import SUFFIXES, FilePicture, encode, picture_files
-from embodied_ssl.datasets.source import DataSpec, Sample, Source, Split, folders
-from embodied_ssl.errors import BadItem, UserError
+from embodied_ssl.datasets.io.pictures import SUFFIXES, encode, picture_files
+from embodied_ssl.datasets.target import Division, LabelledPictures, Target, TargetSpec
+from embodied_ssl.errors import UserError
 from embodied_ssl.keys import digest, generator
 
 TEST_SHARE = 0.3  # of the recordings of each class, in a bare folder
@@ -33,54 +33,8 @@ class Item(NamedTuple):
     recording: str
 
 
-class ClassSource(Source):
-    """Labelled pictures: samples have ``picture``, ``label`` and ``index``.
-
-    Attributes:
-        classes: names in the order of the labels.
-        labels: the label of each sample.
-    """
-
-    provides = frozenset({"picture", "label", "index"})
-
-    def __init__(self, name: str, items: Sequence[Item], classes: Sequence[str]) -> None:
-        self.name = name
-        self.items = tuple(items)
-        self.classes = tuple(classes)
-        self.labels = tuple(item.label for item in items)
-        self.recordings = tuple(item.recording for item in items)
-        self.bad: list[BadItem] = []
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Sample:
-        item = self.items[index]
-        return {"picture": FilePicture(item.path), "label": item.label, "index": index}
-
-
 @dataclass(frozen=True)
-class Target:
-    """A labelled data set ready for transfer.
-
-    Attributes:
-        name: the data set, as shown in tables.
-        train, test: the two parts; they share classes but no recording that could be told apart.
-        classes: names in the order of the labels.
-        note: how the parts were made, and what a reader of the figures should know.
-        duplicates: test pictures whose bytes are also in the train part.
-    """
-
-    name: str
-    train: ClassSource
-    test: ClassSource
-    classes: tuple[str, ...]
-    note: str
-    duplicates: int
-
-
-@dataclass(frozen=True)
-class ClassFolder(DataSpec):
+class ClassFolder(TargetSpec):
     """Pictures sorted into one folder a class.
 
     Args:
@@ -93,42 +47,30 @@ class ClassFolder(DataSpec):
     train: str = "train"
     test: str = "test"
 
-    def open(self, split: Split = "all") -> ClassSource:
-        """Open one part: ``train`` and ``held_out`` are the train and the test part, ``all`` is both.
+    def target(self) -> Target:
+        """Both parts, with the test pictures whose bytes are also in the train part counted (and left in).
 
         Raises:
             UserError: no such folder, no pictures, fewer than two classes, or a class missing from a part.
         """
         train, test, classes, how = self._parts()
-        items = {"all": train + test, "train": train, "held_out": test}[split]
-        part = {"all": "", "train": ", train part", "held_out": ", test part"}[split]
-        return ClassSource(f"{self._root.name}{part} ({len(items)} pictures, {len(classes)} classes, {how})", items, classes)
-
-    def target(self) -> Target:
-        """Both parts, with the test pictures whose bytes are also in the train part counted (and left in)."""
-        train, test, classes, how = self._parts()
         duplicates = count_duplicates((item.path for item in train), (item.path for item in test))
         note = (
             how if not duplicates else f"{how}; {duplicates} test pictures are byte-identical to train pictures and were left in"
         )
-        name = self._root.resolve().name
-        sources = [
-            ClassSource(f"{name} {part} ({len(items)} pictures)", items, classes)
-            for part, items in (("train", train), ("test", test))
-        ]
-        return Target(name, sources[0], sources[1], classes, note, duplicates)
-
-    @property
-    def _root(self) -> Path:
-        roots = folders(self.root)
-        if len(roots) > 1:
-            raise UserError(
-                f"'{self.root}' names {len(roots)} folders; a folder of classes is one folder: give one, or join them"
-            )
-        return roots[0]
+        items = train + test
+        name = self.folder.resolve().name
+        source = LabelledPictures(
+            f"{name} ({len(items)} pictures, {len(classes)} classes, {how})",
+            [item.path for item in items],
+            [item.recording for item in items],
+            labels=[item.label for item in items],
+        )
+        rows = np.arange(len(items), dtype=np.intp)
+        return Target(name, source, (Division(rows[: len(train)], rows[len(train) :]),), classes, note, duplicates)
 
     def _parts(self) -> tuple[list[Item], list[Item], tuple[str, ...], str]:
-        root = self._root
+        root = self.folder
         if not _has_classes(root / self.train):
             return _split_bare(root)
         found = [name for name in (self.test, "val") if _has_classes(root / name)]
@@ -168,15 +110,6 @@ class ClassFolder(DataSpec):
             return _has_classes(folder / "test") or _has_classes(folder / "val")
         inside = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
         return len(inside) >= 2 and not _holds_pictures(folder) and all(_holds_pictures(path) for path in inside)
-
-
-def open_target(root: str) -> Target:
-    """The labelled data set in a folder, in either layout.
-
-    Raises:
-        UserError: no such folder, no pictures, fewer than two classes, or a class missing from a part.
-    """
-    return ClassFolder(root).target()
 
 
 def recordings_of(stems: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]], bool]:

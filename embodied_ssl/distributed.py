@@ -70,6 +70,13 @@ class Ranks:
         return bool(tensor.item())
 
 
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """Whether forward passes run in bf16: as asked, or for ``auto`` where the hardware has it."""
+    if precision == "auto":
+        return torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return precision == "bf16"
+
+
 def choose_device(given: str) -> torch.device:
     """``cpu``, ``cuda`` or ``auto`` to a device.
 

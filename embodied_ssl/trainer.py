@@ -22,10 +22,10 @@ from embodied_ssl import checkpoint as checkpoints
 from embodied_ssl import distributed, held_out
 from embodied_ssl.config import Run, to_json
 from embodied_ssl.core import Batch, Epoch, Learner, Method, Plan, Step
-from embodied_ssl.datasets.class_folder import open_target
 from embodied_ssl.datasets.source import Source
-from embodied_ssl.distributed import Ranks
+from embodied_ssl.distributed import Ranks, use_bf16
 from embodied_ssl.errors import UserError
+from embodied_ssl.evaluation.targets import open_target
 from embodied_ssl.files import write_json
 from embodied_ssl.gradients import COMMON, backward, only
 from embodied_ssl.keys import generator, torch_seed
@@ -98,7 +98,7 @@ class Trainer:
             if _looks_before_epochs(task):
                 task.register_buffer("epoch_plan", torch.empty(0, dtype=torch.int64))
         self.sources = open_sources(run.data, tasks)
-        self.bf16 = _use_bf16(run.precision, here.device)
+        self.bf16 = use_bf16(run.precision, here.device)
         if run.knn:
             open_target(run.knn)  # refused now rather than after hours
 
@@ -392,9 +392,3 @@ def _carry_over(learner: Learner, weights: Mapping[str, Tensor]) -> None:
     """Start from the last stage's weights: the backbone's, and the method's where name and shape agree."""
     own = learner.state_dict()
     learner.load_state_dict({n: weights[n] if n in weights and weights[n].shape == t.shape else t for n, t in own.items()})
-
-
-def _use_bf16(precision: str, device: torch.device) -> bool:
-    if precision == "auto":
-        return torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return precision == "bf16"

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import UserError, suggest
-from embodied_ssl.evaluation.features import FeatureTable, Pictures, Progress, silent
+from embodied_ssl.evaluation.features import FeatureTable
+from embodied_ssl.evaluation.pictures import Pictures, Preprocessing, Progress, silent
 
 GIST_SIDE = 128  # pixels after padding; filters are defined on this frame
 GIST_SCALES = 4
@@ -23,7 +24,7 @@ GIST_TURNS = 8
 GIST_GRID = 4
 
 
-def describe(name: str, pictures: Pictures, on_progress: Progress = silent) -> FeatureTable:
+def describe(name: str, pictures: Pictures, preprocessing: Preprocessing, on_progress: Progress = silent) -> FeatureTable:
     """One descriptor of every picture, as a table with one layer of the descriptor's name.
 
     Raises:
@@ -33,9 +34,9 @@ def describe(name: str, pictures: Pictures, on_progress: Progress = silent) -> F
         raise UserError(f"no descriptor '{name}'{suggest(name, DESCRIPTORS)}")
     rows = []
     for start in range(0, len(pictures.pixels), 32):
-        rows.append(DESCRIPTORS[name](pictures.pixels[start : start + 32]))
+        rows.append(DESCRIPTORS[name](preprocessing.centre(pictures.pixels[start : start + 32])))
         on_progress(f"descriptor {name}", min(start + 32, len(pictures.pixels)), len(pictures.pixels))
-    return FeatureTable(name, {name: np.concatenate(rows)}, pictures.labels, pictures.recordings, pictures.bad)
+    return FeatureTable(name, {name: np.concatenate(rows)}, pictures.labels, pictures.recordings, pictures.bad, pictures.tags)
 
 
 def raw16(pixels: Pixels) -> NDArray[np.float32]:

@@ -12,7 +12,8 @@ from embodied_ssl.backbones import Backbone
 from embodied_ssl.datasets.picture_folder import PictureFolder
 from embodied_ssl.datasets.source import Sample, Source
 from embodied_ssl.errors import BadItem, UserError
-from embodied_ssl.evaluation.features import Preprocessing, Progress, extract, silent
+from embodied_ssl.evaluation.features import extract
+from embodied_ssl.evaluation.pictures import Preprocessing, Progress, silent
 from embodied_ssl.files import atomic
 
 

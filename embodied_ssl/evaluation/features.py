@@ -1,115 +1,38 @@
-"""Frozen features are computed once: every stage of the network, average-pooled, for every picture, in the network's eval mode.
+"""Frozen features are computed once: every stage of the network, pooled, for every picture, in the network's eval mode.
 
-Pictures are decoded once per preprocessing and shared by all models, so that a bad file is missing from every row alike.
-Legend: N pictures, S side in pixels, D features.
+Pictures (`embodied_ssl.evaluation.pictures`) are shared by all models, so that a bad file is missing from every row alike.
+Legend: N pictures, S side in pixels, D features, C classes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from embodied_ssl.backbones import Backbone
-from embodied_ssl.datasets.source import Picture, Pixels, Source
+from embodied_ssl.datasets.source import Source
+from embodied_ssl.datasets.target import Rows
+from embodied_ssl.distributed import use_bf16
 from embodied_ssl.errors import BadItem, UserError
+from embodied_ssl.evaluation.pictures import Pictures, Preprocessing, Progress, batches, read_pictures, silent
 from embodied_ssl.files import atomic
 
-Progress = Callable[[str, int, int], None]  # what is being done, how many of how many
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Report nothing."""
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From a picture to what the network sees: shorter side to ``resize``, centre crop of ``size``, colour, mean and deviation.
-
-    Args:
-        size: side of the square that the network sees, in pixels.
-        resize: length of the shorter side before cropping; at least ``size``.
-        mean, std: of the three channels in 0..1; subtracted and divided by.
-        colour: ``RGB``, or ``grey``: luminance in every channel the network has.
-    """
-
-    size: int = 96
-    resize: int = 112
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    colour: str = "RGB"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", tuple(self.mean))  # JSON gives lists
-        object.__setattr__(self, "std", tuple(self.std))
-        if not 1 <= self.size <= self.resize:
-            raise UserError(
-                f"pictures are cropped to {self.size} pixels after resizing to {self.resize}; need 1 <= size <= resize"
-            )
-        if self.colour not in ("RGB", "grey"):
-            raise UserError(f"colour '{self.colour}' is not known; there is RGB, grey")
-
-    def crop(self, picture: Picture) -> Pixels:
-        """The centre of a picture: uint8 [S, S, 3]. The square is cut first, so that a long strip costs no memory."""
-        height, width = picture.size
-        side = min(height, width)
-        pixels = picture.take(((height - side) // 2, (width - side) // 2, side, side), (self.resize, self.resize))
-        start = (self.resize - self.size) // 2
-        return pixels[start : start + self.size, start : start + self.size]
-
-    def render(self, pixels: Tensor, channels: int = 3) -> Tensor:
-        """Uint8 [B, S, S, 3] to normalised float [B, C, S, S]."""
-        x = pixels.permute(0, 3, 1, 2).float() / 255
-        if self.colour == "grey":
-            x = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True).expand(-1, channels, -1, -1)
-        if x.shape[1] != channels or len(self.mean) not in (1, channels) or len(self.std) not in (1, channels):
-            raise UserError(
-                f"the network takes {channels} channels, but {self.colour} pictures have {x.shape[1]} and mean and std have "
-                f"{len(self.mean)} and {len(self.std)}; give the preprocessing that the network was trained with"
-            )
-        return (x - x.new_tensor(self.mean)[:, None, None]) / x.new_tensor(self.std)[:, None, None]
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A data set's readable pictures, cropped and in memory.
-
-    Attributes:
-        pixels: uint8 [N, S, S, 3].
-        labels: int64 [N].
-        recordings: the recording of each picture.
-        bad: what could not be read, with the reason.
-    """
-
-    pixels: Pixels
-    labels: NDArray[np.int64]
-    recordings: tuple[str, ...]
-    bad: tuple[BadItem, ...] = ()
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of the very pixels and labels."""
-        hasher = hashlib.blake2b(digest_size=16)
-        for array in (self.pixels, self.labels):
-            hasher.update(str(array.shape).encode())
-            hasher.update(np.ascontiguousarray(array).data)
-        return hasher.hexdigest()
+Pooling = Literal["global", "grid"]
+Precision = Literal["auto", "fp32", "bf16"]
+GRID_VALUES = 9216  # about what a stage is pooled to when places are kept (Goyal et al. 2019: 64 x 12 x 12, 256 x 6 x 6, ...)
 
 
 @dataclass(frozen=True)
@@ -119,9 +42,11 @@ class FeatureTable:
     Attributes:
         model: as shown in tables.
         features: layer -> float32 [N, D], shallow to deep.
-        labels: int64 [N].
+        labels: int64 [N]; -1 where there are none.
         recordings: the recording of each row; folds never divide one.
         bad: pictures that could not be read.
+        tags: int8 [N, C] for data of several classes a picture: 1 there, 0 not there, -1 counts for nothing.
+        found: what protocols found out about this very table, so that none searches what another has found.
     """
 
     model: str
@@ -129,6 +54,19 @@ class FeatureTable:
     labels: NDArray[np.int64]
     recordings: tuple[str, ...]
     bad: tuple[BadItem, ...] = field(default=())
+    tags: NDArray[np.int8] | None = None
+    found: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def part(self, rows: Rows) -> FeatureTable:
+        """Some rows of it, as a table."""
+        return replace(
+            self,
+            features={layer: values[rows] for layer, values in self.features.items()},
+            labels=self.labels[rows],
+            recordings=tuple(self.recordings[row] for row in rows),
+            tags=None if self.tags is None else self.tags[rows],
+            found={},
+        )
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -137,32 +75,6 @@ class FeatureTable:
     @property
     def last(self) -> str:
         return self.layers[-1]
-
-
-def read_pictures(source: Source, preprocessing: Preprocessing, on_progress: Progress = silent) -> Pictures:
-    """Decode and crop every picture once; an unreadable one is left out and named in ``bad``.
-
-    Raises:
-        UserError: not one picture can be read.
-    """
-    crops: list[Pixels] = []
-    labels: list[int] = []
-    recordings: list[str] = []
-    bad = list(source.bad)
-    for index in range(len(source)):
-        try:
-            sample = source[index]
-            crops.append(preprocessing.crop(sample["picture"]))
-        except BadItem as error:
-            bad.append(error)
-        else:
-            labels.append(int(sample["label"]))
-            recordings.append(source.recordings[index])
-        on_progress(f"reading {source.name}", index + 1, len(source))
-    if not crops:
-        reason = f"the first: {bad[0]}" if bad else "it is empty"
-        raise UserError(f"no picture of {source.name} can be read ({reason}); give another folder")
-    return Pictures(np.stack(crops), np.array(labels, np.int64), tuple(recordings), tuple(bad))
 
 
 @contextmanager
@@ -189,65 +101,99 @@ def extract(
     *,
     model: str = "",
     cache: Path | None = None,
+    pooling: Pooling = "global",
+    precision: Precision = "fp32",
 ) -> FeatureTable:
-    """The frozen features of every stage: the average of each map, and ``vector`` where it is not the last map's average.
+    """The frozen features of every stage, and ``vector`` where it is not the last map's average.
 
     Args:
         backbone: moved to ``device`` for the time of the call.
         preprocessing: from pictures to network input.
-        source: samples with ``picture`` and ``label``, or pictures read before.
+        source: samples with ``picture`` and an answer, or pictures read before.
         device: where the network runs.
         batch_size: pictures at a time; changes nothing but speed and memory.
         on_progress: called after each batch.
         model: what to call it in tables; the backbone's name when empty.
-        cache: a folder that keeps the features under a name made of weights, pixels and preprocessing.
+        cache: a folder that keeps the features under a name made of weights, pixels and settings.
+        pooling: ``global`` averages each map over space; ``grid`` over g x g cells, D = C g g of at most `GRID_VALUES`.
+        precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 where the hardware has it. Features are kept as float32.
+
+    Raises:
+        UserError: a layer has values that are no numbers: the run collapsed or diverged.
     """
     pictures = source if isinstance(source, Pictures) else read_pictures(source, preprocessing, on_progress)
     name = model or backbone.name
-    path = None if cache is None else cache / f"features-{_key(backbone, preprocessing, pictures)}.npz"
+    bf16 = use_bf16(precision, torch.device(device))
+    settings = {**preprocessing.to_json(), "pooling": pooling, "bf16": bf16}
+    path = None if cache is None else cache / f"features-{_key(backbone, pictures, settings)}.npz"
     features = _read_cache(path)
     if features is None:
-        features = _pooled_stages(backbone, preprocessing, pictures.pixels, torch.device(device), batch_size, name, on_progress)
+        home = next((parameter.device for parameter in backbone.parameters()), torch.device(device))
+        try:
+            with frozen(backbone), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+                features = _pooled_stages(
+                    backbone.to(device), preprocessing, pictures, torch.device(device), batch_size, pooling, name, on_progress
+                )
+        finally:
+            backbone.to(home)
         if path is not None:
             arrays: Any = {f"{i:03d}/{stage}": values for i, (stage, values) in enumerate(features.items())}
             with atomic(path) as file:
                 np.savez(file, **arrays)
-    return FeatureTable(name, features, pictures.labels, pictures.recordings, pictures.bad)
+    _check_numbers(name, features)
+    return FeatureTable(name, features, pictures.labels, pictures.recordings, pictures.bad, pictures.tags)
 
 
 def _pooled_stages(
     backbone: Backbone,
     preprocessing: Preprocessing,
-    pixels: Pixels,
+    pictures: Pictures,
     device: torch.device,
     batch_size: int,
+    pooling: Pooling,
     name: str,
     on_progress: Progress,
 ) -> dict[str, NDArray[np.float32]]:
-    home = next((parameter.device for parameter in backbone.parameters()), device)
     chunks: dict[str, list[Tensor]] = {}
-    with frozen(backbone):
-        backbone.to(device)
-        try:
-            for start in range(0, len(pixels), batch_size):
-                batch = torch.from_numpy(pixels[start : start + batch_size]).to(device)
-                maps, vector = backbone(preprocessing.render(batch, backbone.channels))
-                for stage, values in maps.items():
-                    chunks.setdefault(stage, []).append(values.float().mean(dim=(2, 3)).cpu())
-                chunks.setdefault("vector", []).append(vector.float().cpu())
-                on_progress(f"features of {name}", min(start + batch_size, len(pixels)), len(pixels))
-        finally:
-            backbone.to(home)
+    for some in batches(len(pictures), batch_size):
+        squares = np.ascontiguousarray(preprocessing.centre(pictures.pixels[some]))
+        x = preprocessing.render(torch.from_numpy(squares).to(device), backbone.channels)
+        maps, vector = backbone(x.contiguous(memory_format=torch.channels_last))
+        for stage, values in maps.items():
+            pooled = values.float().mean(dim=(2, 3)) if pooling == "global" else pool_to_grid(values.float())
+            chunks.setdefault(stage, []).append(pooled.cpu())
+        chunks.setdefault("vector", []).append(vector.float().cpu())
+        on_progress(f"features of {name}", some.stop, len(pictures))
     features = {stage: np.asarray(torch.cat(parts).numpy(), np.float32) for stage, parts in chunks.items()}
-    return _drop_repeated_vector(features)
+    return _drop_repeated_vector(features) if pooling == "global" else {s: v for s, v in features.items() if s != "vector"}
+
+
+def pool_to_grid(maps: Tensor) -> Tensor:
+    """Float [B, C, H, W] averaged over g x g cells, the finest square grid of at most `GRID_VALUES` values: [B, C g g].
+
+    64 channels give 12 x 12, 256 give 6 x 6, 512 give 4 x 4 and 2048 give 2 x 2, as in Goyal et al. 2019, whose cells are of
+    fixed size with strides; ours divide the map evenly (adaptive pooling). Never finer than the map.
+    """
+    side = min(max(1, math.isqrt(GRID_VALUES // maps.shape[1])), *maps.shape[2:])
+    return F.adaptive_avg_pool2d(maps, side).flatten(1)
 
 
 def _drop_repeated_vector(features: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
     vector = features.pop("vector")
     last = next(reversed(features.values()), None)
-    if last is None or last.shape != vector.shape or not np.allclose(last, vector, rtol=1e-4, atol=1e-6):
+    if last is None or last.shape != vector.shape or not np.allclose(last, vector, rtol=1e-2, atol=1e-4):
         features["vector"] = vector
     return features
+
+
+def _check_numbers(name: str, features: Mapping[str, NDArray[np.float32]]) -> None:
+    for layer, values in features.items():
+        if not np.isfinite(values).all():
+            bad = int((~np.isfinite(values).all(1)).sum())
+            raise UserError(
+                f"features of '{name}' at {layer} are no numbers for {bad} of {len(values)} pictures: the weights collapsed or "
+                "diverged; train again with a lower rate, or evaluate an earlier checkpoint"
+            )
 
 
 def weights_hash(backbone: nn.Module) -> str:
@@ -259,8 +205,8 @@ def weights_hash(backbone: nn.Module) -> str:
     return hasher.hexdigest()
 
 
-def _key(backbone: Backbone, preprocessing: Preprocessing, pictures: Pictures) -> str:
-    parts = (backbone.name, weights_hash(backbone), pictures.fingerprint, json.dumps(preprocessing.to_json(), sort_keys=True))
+def _key(backbone: Backbone, pictures: Pictures, settings: Mapping[str, Any]) -> str:
+    parts = (backbone.name, weights_hash(backbone), pictures.fingerprint, json.dumps(settings, sort_keys=True))
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 

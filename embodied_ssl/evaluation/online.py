@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from embodied_ssl.backbones import Backbone
-from embodied_ssl.datasets.class_folder import open_target
-from embodied_ssl.evaluation.features import Preprocessing, extract
-from embodied_ssl.evaluation.knn import Knn
+from embodied_ssl.evaluation.features import extract
+from embodied_ssl.evaluation.pictures import Preprocessing
+from embodied_ssl.evaluation.protocols.knn import Knn
+from embodied_ssl.evaluation.targets import open_target
 
 
 def online_knn(backbone: Backbone, root: str, device: torch.device) -> float:

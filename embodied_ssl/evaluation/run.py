@@ -9,11 +9,11 @@ from typing import Any
 
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.checkpoint import load_backbone
-from embodied_ssl.datasets.class_folder import open_target
 from embodied_ssl.distributed import choose_device
 from embodied_ssl.errors import UserError, suggest
-from embodied_ssl.evaluation.features import Preprocessing
+from embodied_ssl.evaluation.pictures import Preprocessing
 from embodied_ssl.evaluation.scores import Score, save_scores
+from embodied_ssl.evaluation.targets import open_target
 from embodied_ssl.evaluation.transfer import Candidate, evaluate
 from embodied_ssl.views.pixels import MEAN, STD
 

@@ -16,15 +16,17 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from embodied_ssl.backbones import Backbone, BackboneConfig
-from embodied_ssl.datasets.class_folder import Target, open_target
+from embodied_ssl.datasets.target import Target
 from embodied_ssl.errors import BadItem, UserError, suggest
 from embodied_ssl.evaluation.descriptors import DESCRIPTORS, describe
-from embodied_ssl.evaluation.features import FeatureTable, Pictures, Preprocessing, Progress, extract, read_pictures, silent
-from embodied_ssl.evaluation.knn import Knn
-from embodied_ssl.evaluation.linear import Linear
-from embodied_ssl.evaluation.low_shot import LowShot
+from embodied_ssl.evaluation.features import FeatureTable, extract
+from embodied_ssl.evaluation.pictures import Pictures, Preprocessing, Progress, read_pictures, silent
+from embodied_ssl.evaluation.protocols.knn import Knn
+from embodied_ssl.evaluation.protocols.linear import Linear
+from embodied_ssl.evaluation.protocols.low_shot import LowShot
 from embodied_ssl.evaluation.scores import Role, Score
 from embodied_ssl.evaluation.statistics import paired_difference, seed_reach, t_interval
+from embodied_ssl.evaluation.targets import open_target
 
 RANDOM_SEEDS = (0, 1, 2)
 
@@ -42,7 +44,7 @@ def evaluators() -> dict[str, Callable[[Linear], Evaluator]]:
 
     Protocols on other data (held-out pretext questions, say) add their rows to the list that `evaluate` returns.
     """
-    return {"linear": lambda linear: linear, "knn": lambda linear: Knn(), "low-shot": lambda linear: LowShot(linear)}
+    return {"linear": lambda linear: linear, "knn": lambda linear: Knn(), "low-shot": lambda linear: LowShot(linear=linear)}
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def evaluate(
     first = models[0].preprocessing if models else Preprocessing()
     train, test = pictures[_crop(first)]
     for name in descriptors:
-        tables = describe(name, train, on_progress), describe(name, test, on_progress)
+        tables = describe(name, train, first, on_progress), describe(name, test, first, on_progress)
         entries.append(_Entry(name, "descriptor", None, first, tables))
     return _score(entries, [evaluators()[name] for name in protocols], target, on_progress)
 

@@ -3,9 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embodied_ssl.datasets.class_folder import ClassFolder, open_target, recordings_of
+from embodied_ssl.datasets.class_folder import ClassFolder, recordings_of
 from embodied_ssl.datasets.io.pictures import encode
 from embodied_ssl.errors import UserError
+from embodied_ssl.evaluation.targets import open_target
 
 
 def put(path: Path, value: int = 0) -> Path:
@@ -47,7 +48,7 @@ def test_val_serves_as_test(tmp_path: Path) -> None:
 def test_a_bare_folder_is_split_by_recording_and_says_so(tmp_path: Path) -> None:
     target = open_target(str(bare(tmp_path)))
     assert set(target.train.recordings).isdisjoint(target.test.recordings)
-    assert {item.path for item in target.train.items}.isdisjoint(item.path for item in target.test.items)
+    assert {item.path for item in target.train}.isdisjoint(item.path for item in target.test.items)
     for label in (0, 1):  # 30 % of ten rooms in each class, every room with all its views
         assert len({r for r, own in zip(target.test.recordings, target.test.labels, strict=True) if own == label}) == 3
     assert len(target.test) == 2 * 3 * 4

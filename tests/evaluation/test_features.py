@@ -9,7 +9,8 @@ from embodied_ssl.datasets.class_folder import ClassFolder
 from embodied_ssl.datasets.io.pictures import ArrayPicture
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.descriptors import DESCRIPTORS, colour_histogram, describe, gist, raw16
-from embodied_ssl.evaluation.features import Pictures, Preprocessing, extract, read_pictures, weights_hash
+from embodied_ssl.evaluation.features import extract, weights_hash
+from embodied_ssl.evaluation.pictures import Pictures, Preprocessing, read_pictures
 
 SMALL = Preprocessing(size=24, resize=28)
 

@@ -9,9 +9,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import FeatureTable
-from embodied_ssl.evaluation.knn import Knn
-from embodied_ssl.evaluation.linear import GRID, Linear, Probe, choose, make_folds, shrink, standardise
-from embodied_ssl.evaluation.low_shot import LowShot, draw_rows
+from embodied_ssl.evaluation.protocols.knn import Knn
+from embodied_ssl.evaluation.protocols.linear import GRID, Linear, Probe, choose, make_folds, shrink, standardise
+from embodied_ssl.evaluation.protocols.low_shot import LowShot, draw_rows
 from embodied_ssl.evaluation.scores import Score
 
 Blobs = Callable[..., FeatureTable]

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from embodied_ssl.backbones import BackboneConfig
-from embodied_ssl.datasets.class_folder import ClassFolder, ClassSource, Target, open_target
+from embodied_ssl.datasets.class_folder import ClassFolder
+from embodied_ssl.datasets.target import Division, Target
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.features import Preprocessing
+from embodied_ssl.evaluation.pictures import Preprocessing
 from embodied_ssl.evaluation.scores import Score, format_table, load_scores, save_scores
+from embodied_ssl.evaluation.targets import open_target
 from embodied_ssl.evaluation.transfer import Candidate, evaluate, untrained
 
 CONV4 = BackboneConfig("conv4")
@@ -166,11 +168,9 @@ def test_progress_is_told(tiny: Path) -> None:
 @pytest.mark.data
 def test_a_small_part_of_fifteen_scenes(data_root: Path) -> None:
     whole = open_target(str(data_root / "scene15"))
-    parts = []
-    for source in (whole.train, whole.test):
-        items = [i for label in range(15) for i in [i for i in source.items if i.label == label][:15]]
-        parts.append(ClassSource(source.name, items, whole.classes))
-    target = Target("scene15 small", parts[0], parts[1], whole.classes, whole.note, 0)
+    labels = whole.source.labels
+    some = [np.concatenate([part[labels[part] == label][:15] for label in range(15)]) for part in whole.divisions[0]]
+    target = Target("scene15 small", whole.source, (Division(*some),), whole.classes, whole.note)
     model = Candidate("conv4", untrained(CONV4, 7), CONV4, Preprocessing())
     rows = evaluate([model], target, ["linear", "knn"], random_seeds=[0, 1])
     last = {s.model: s.value for s in rows if s.metric == "accuracy" and s.choice == "best" and s.protocol == "linear"}

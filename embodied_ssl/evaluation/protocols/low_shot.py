@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import FeatureTable
-from embodied_ssl.evaluation.linear import (
+from embodied_ssl.evaluation.protocol import OnFeatures
+from embodied_ssl.evaluation.protocols.linear import (
     FOLDS,
     Choice,
     Labels,
@@ -53,8 +55,8 @@ def draw_rows(labels: Labels, recordings: Sequence[str], shots: int, number: int
     return np.sort(np.concatenate(rows))
 
 
-@dataclass
-class LowShot:
+@dataclass(frozen=True)
+class LowShot(OnFeatures):
     """The low-shot protocol.
 
     Args:
@@ -63,9 +65,10 @@ class LowShot:
         draws: repeats.
     """
 
-    name = "low-shot"
+    name: ClassVar[str] = "low-shot"
+    needs: ClassVar[str] = "label"
     linear: Linear = field(default_factory=Linear)
-    shots: Sequence[int] = SHOTS
+    shots: tuple[int, ...] = SHOTS
     draws: int = DRAWS
 
     def run(self, train: FeatureTable, test: FeatureTable) -> list[Score]:

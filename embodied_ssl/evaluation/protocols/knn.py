@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.evaluation.features import FeatureTable
-from embodied_ssl.evaluation.linear import Labels, accuracy_scores
+from embodied_ssl.evaluation.protocol import OnFeatures
+from embodied_ssl.evaluation.protocols.linear import Labels, accuracy_scores
 from embodied_ssl.evaluation.scores import Score
 
 
 @dataclass(frozen=True)
-class Knn:
+class Knn(OnFeatures):
     """The nearest-neighbour protocol.
 
     Args:
@@ -26,7 +28,8 @@ class Knn:
         temperature: divides the cosine; smaller trusts the nearest more.
     """
 
-    name = "knn"
+    name: ClassVar[str] = "knn"
+    needs: ClassVar[str] = "label"
     k: int = 20
     temperature: float = 0.07
 

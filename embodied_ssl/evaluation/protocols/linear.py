@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import FeatureTable
+from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.statistics import mean_per_class, wilson
 
@@ -141,8 +142,8 @@ def cross_validate(probes: Sequence[tuple[Probe, Labels]], C: float) -> float:
     return sum(hits) / sum(len(labels) for _, labels in probes)
 
 
-@dataclass
-class Linear:
+@dataclass(frozen=True)
+class Linear(OnFeatures):
     """The linear protocol.
 
     Args:
@@ -150,18 +151,19 @@ class Linear:
             stops early, which hides that a large C overfits (1e-3 chose C = 100 for a random stem and lost a point).
     """
 
-    name = "linear"
+    name: ClassVar[str] = "linear"
+    needs: ClassVar[str] = "label"
     tolerance: float = 1e-4
-    _known: dict[tuple[int, str], tuple[FeatureTable, Choice]] = field(default_factory=dict, repr=False)
 
     def choice(self, train: FeatureTable, layer: str) -> Choice:
         """The C for one layer, by cross-validation on the train part; remembered."""
-        key = (id(train), layer)
-        if key not in self._known:  # the table is kept with the choice, so that its id is not given to another
+        key = (self, layer)
+        if key not in train.found:
             folds, _ = make_folds(train.labels, train.recordings)
             probes = list(folded(train.features[layer], train.labels, folds, self.tolerance))
-            self._known[key] = train, choose(lambda C: cross_validate(probes, C))
-        return self._known[key][1]
+            train.found[key] = choose(lambda C: cross_validate(probes, C))
+        choice: Choice = train.found[key]
+        return choice
 
     def best_layer(self, train: FeatureTable) -> str:
         """The layer of highest cross-validated accuracy on the train part; the shallowest among equals."""
