@@ -19,6 +19,7 @@ from embodied_ssl.files import atomic
 
 Role = Literal["run", "supervised", "external", "random", "descriptor"]  # in the order of tables
 Hits = NDArray[np.float32]
+NOT_STORED = {"hits", "replicates"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Score:
         pretrain_seed: of the network's training or initialisation; None where it does not apply or several are joined.
         settings: everything else: choice of layer (``best``, ``last``, ``every``), C, k, T, draws, preprocessing, skipped files.
         hits: share of right answers for each repeat and test item [R, n], to pair models item by item; not stored.
+        replicates: for figures that are no mean over items (mean AP, mean IoU): the figure on each of the resamples of
+            `statistics.resamples` [B], which are the same for every model, so that differences pair; not stored.
     """
 
     model: str
@@ -57,6 +60,7 @@ class Score:
     pretrain_seed: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     hits: Hits | None = field(default=None, compare=False, repr=False)
+    replicates: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
     @property
     def choice(self) -> str:
@@ -64,7 +68,7 @@ class Score:
         return str(self.settings.get("choice", ""))
 
     def to_json(self) -> dict[str, Any]:
-        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "hits"}
+        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NOT_STORED}
         return {**row, "interval": list(self.interval) if self.interval else None, "settings": dict(self.settings)}
 
     @classmethod
@@ -74,7 +78,7 @@ class Score:
         Raises:
             UserError: a field is missing or unknown, or the role is none of ours.
         """
-        names = {f.name for f in fields(cls)} - {"hits"}
+        names = {f.name for f in fields(cls)} - NOT_STORED
         missing, unknown = (
             sorted({"model", "role", "dataset", "protocol", "layer", "metric", "value"} - set(row)),
             sorted(set(row) - names),

@@ -83,6 +83,17 @@ def bootstrap(values: ArrayLike, confidence: float = 0.95, resamples: int = RESA
     return Estimate(float(given.mean()), float(low), float(high))
 
 
+def resamples(n: int, count: int = 500) -> NDArray[np.int64]:
+    """How often each of n items is drawn in each bootstrap resample: int64 [count, n], rows sum to n; always the same."""
+    return generator("resamples", n).multinomial(n, np.full(n, 1 / n), size=count)
+
+
+def percentiles(replicates: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of a figure's values on resamples [B]; NaN replicates (no positive drawn) are left out."""
+    low, high = np.nanquantile(np.asarray(replicates, np.float64), [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)
+
+
 def paired_difference(first: ArrayLike, second: ArrayLike, confidence: float = 0.95, resamples: int = RESAMPLES) -> Estimate:
     """First less second, resampled together: hits [n] or [R, n] of two models on the same items (and the same draws).
 
