@@ -12,12 +12,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embodied_ssl import __version__
 from embodied_ssl.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from embodied_ssl.evaluation.run import Request
 
 app = typer.Typer(
     add_completion=True,
@@ -31,6 +34,14 @@ Json = Annotated[str, typer.Option("--json", metavar="FILE", help="Also write th
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 Workers = Annotated[int, typer.Option(min=-1, help="Processes that read data; they change nothing but the time. -1 chooses.")]
 Seed = Annotated[int, typer.Option(help="Decides every random draw.")]
+MODEL = "A run folder, or an exported backbone."
+On = Annotated[str, typer.Option("--on", metavar="DATA", help="Labelled data: class folders, or a published data set's folder.")]
+Protocols = Annotated[
+    str, typer.Option(help="With commas; see `list protocols`. `all` is every one the data allow; also pretext.")
+]
+Seeds = Annotated[int, typer.Option(min=0, help="How many untrained networks stand beside each model.")]
+Supervised = Annotated[bool, typer.Option("--supervised", help="Also train each network with the labels, for as many pictures.")]
+Cache = Annotated[bool, typer.Option("--cache/--no-cache", help="Keep pictures, features and rows between calls.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what is in --out.")]
 
 
@@ -88,26 +99,29 @@ def pretrain(
 
 @app.command()
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN_OR_BACKBONE", help="A run folder, or an exported backbone.")],
-    on: Annotated[str, typer.Option("--on", metavar="DATA", help="A folder of class folders.")] = "",
-    protocol: Annotated[str, typer.Option(help="Of linear, knn, low-shot, pretext, with commas.")] = "linear,knn,low-shot",
+    run: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
+    on: On = "",
+    protocol: Protocols = "linear,knn,low-shot",
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as knn.k=200.")] = [],  # noqa: B006
     config: Annotated[str, typer.Option(help="The run's config, when it lies outside the package (for pretext).")] = "",
+    seeds: Seeds = 3,
+    supervised: Supervised = False,
     device: Device = "auto",
     workers: Workers = -1,
+    cache: Cache = True,
     json_file: Json = "",
 ) -> None:
-    """Judge frozen features on labelled pictures, beside the same network untrained and plain descriptors."""
+    """Judge a network on labelled pictures, beside the same network untrained and plain descriptors."""
     from embodied_ssl.evaluation.run import evaluate_run
     from embodied_ssl.evaluation.scores import format_table
     from embodied_ssl.progress import shown
 
+    request = _request(on, protocol, set_, seeds, supervised, device, cache, config, workers)
     with shown("evaluate") as progress:
-        result = evaluate_run(
-            Path(run), on, _words(protocol), config, device, workers, lambda what, done, total: progress.update(done, total, what)
-        )
-    on_features = [score for score in result.scores if not score.protocol.startswith("pretext")]
-    if on_features:
-        _say(format_table(on_features))
+        result = evaluate_run(run, request, lambda what, done, total: progress.update(done, total, what), progress.say)
+    on_data = [score for score in result.scores if not score.protocol.startswith("pretext")]
+    if on_data:
+        _say(format_table(on_data))
     for line in result.notes:
         _say(line)
     if (Path(run) / "log.jsonl").exists():
@@ -115,6 +129,52 @@ def evaluate(
 
         _say(f"report: {write_run_report(Path(run))}")
     _write_json(json_file, [score.to_json() for score in result.scores])
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="MODEL_A", help="A model; several runs of one method with commas between.")],
+    second: Annotated[str, typer.Argument(metavar="MODEL_B", help="The other model, or models.")],
+    on: On,
+    protocol: Protocols = "linear,knn,low-shot",
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as knn.k=200.")] = [],  # noqa: B006
+    seeds: Seeds = 3,
+    device: Device = "auto",
+    cache: Cache = True,
+    json_file: Json = "",
+) -> None:
+    """Subtract one run from another, paired picture by picture; of several runs a side, over runs."""
+    from embodied_ssl.evaluation.compare import compare as compare_models
+    from embodied_ssl.evaluation.scores import format_differences, format_table
+    from embodied_ssl.progress import shown
+
+    request = _request(on, protocol, set_, seeds, False, device, cache)
+    with shown("compare") as progress:
+        found = compare_models(
+            _words(first), _words(second), request, lambda what, done, total: progress.update(done, total, what)
+        )
+    _say(format_table(found.scores))
+    _say("\n" + format_differences(found.differences, "first minus second"))
+    _say(found.caution)
+    _write_json(json_file, [score.to_json() for score in [*found.scores, *found.differences]])
+
+
+def _request(
+    on: str,
+    protocol: str,
+    changes: list[str],
+    seeds: int,
+    supervised: bool,
+    device: str,
+    cache: bool,
+    config: str = "",
+    workers: int = 0,
+) -> Request:
+    from embodied_ssl.evaluation.bench import Settings
+    from embodied_ssl.evaluation.run import Request
+
+    settings = Settings(random_seeds=tuple(range(seeds)), supervised=supervised, device=device)
+    return Request(on, tuple(_words(protocol)), tuple(changes), config, workers, settings, cache)
 
 
 @app.command()
@@ -277,9 +337,10 @@ def _listing(kind: str) -> dict[str, str]:
     if kind == "datasets":
         return {spec.__name__: spec.protocol for spec in discover.specs()}
     if kind == "protocols":
-        from embodied_ssl.evaluation.run import PROTOCOLS
+        from embodied_ssl.evaluation.run import PRETEXT
 
-        return dict(PROTOCOLS)
+        found = {name: discover.first_sentence(sys.modules[kind.__module__]) for name, kind in discover.protocols().items()}
+        return found | {PRETEXT: "Pretext: the run's own question on its own held-out recordings."}
     return discover.configs()
 
 

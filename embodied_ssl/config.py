@@ -18,13 +18,15 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from embodied_ssl.backbones import Backbone, BackboneConfig
 from embodied_ssl.core import Method
 from embodied_ssl.datasets.source import DataSpec
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.optim import SGD, OptimizerConfig, Schedule
+
+Node = TypeVar("Node")
 
 
 class MethodConfig(Protocol):
@@ -134,8 +136,12 @@ def _import_file(path: Path) -> types.ModuleType:
     return module
 
 
-def override(run: Run, assignment: str) -> Run:
+def override(node: Node, assignment: str) -> Node:
     """Apply one ``key=value``, where key is a dotted path such as ``optimizer.rate`` or ``data.drives.root``.
+
+    Args:
+        node: a frozen dataclass (a `Run`), or a mapping of them by name.
+        assignment: as given on the command line.
 
     Raises:
         UserError: no such key (with a suggestion), or a value of another type.
@@ -143,8 +149,8 @@ def override(run: Run, assignment: str) -> Run:
     key, equals, text = assignment.partition("=")
     if not equals:
         raise UserError(f"--set takes key=value, not '{assignment}'")
-    result = _replace(run, key.strip().split("."), text.strip(), key.strip())
-    assert isinstance(result, Run)
+    result = _replace(node, key.strip().split("."), text.strip(), key.strip())
+    assert isinstance(result, type(node))
     return result
 
 

@@ -19,7 +19,8 @@ from embodied_ssl.datasets.picture_folder import PictureFolder
 from embodied_ssl.datasets.source import DataSpec
 from embodied_ssl.datasets.video_folder import VideoFolder
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.run import evaluate_run
+from embodied_ssl.evaluation.bench import Settings
+from embodied_ssl.evaluation.run import Request, evaluate_run
 from embodied_ssl.evaluation.scores import Score, format_table
 from embodied_ssl.inspection import spec_at, view_panels
 from embodied_ssl.progress import Progress
@@ -65,8 +66,8 @@ def run_demo(out: Path, videos: str, drives: str, scenes: str, steps: int, devic
     pretrain([run], folder, Options(device=device, resume=folder.exists()), progress)
     clock.lap("pretrained")
     target = scenes or rooms
-    protocols = ["linear", "knn", "low-shot"]
-    found = evaluate_run(folder, target, protocols, "", device, 0, lambda what, done, total: progress.update(done, total, what))
+    request = Request(on=target, settings=Settings(device=device))
+    found = evaluate_run(str(folder), request, lambda what, done, total: progress.update(done, total, what), progress.say)
     clock.lap("evaluated")
     report = write_report(
         out / "report.html",

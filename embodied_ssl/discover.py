@@ -8,17 +8,19 @@ import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from embodied_ssl import config
 from embodied_ssl.core import Method
 from embodied_ssl.datasets.source import DataSpec
+from embodied_ssl.evaluation.protocol import AnyProtocol, OnFeatures, OnNetworks
 
 HERE = Path(__file__).parent
 
 
 def modules(folder: str) -> Iterator[ModuleType]:
     """Import every module in a folder of the package, in the order of their names."""
-    for found in pkgutil.walk_packages([str(HERE / folder)], f"embodied_ssl.{folder}."):
+    for found in pkgutil.walk_packages([str(HERE / folder)], f"embodied_ssl.{folder.replace('/', '.')}."):
         if not found.ispkg:
             yield importlib.import_module(found.name)
 
@@ -26,6 +28,17 @@ def modules(folder: str) -> Iterator[ModuleType]:
 def methods() -> dict[str, type[Method]]:
     """Every method by the name of its file."""
     return {module.__name__.rsplit(".", 1)[1]: kind for module in modules("methods") for kind in _own(module, Method)}
+
+
+def protocols() -> dict[str, type[AnyProtocol]]:
+    """Every protocol of transfer by its name: those on features first, then those that train networks."""
+    on_features = [kind for module in modules("evaluation/protocols") for kind in _own(module, OnFeatures)]
+    on_networks = [kind for module in modules("evaluation/protocols") for kind in _own(module, OnNetworks)]
+    ordered: list[type[AnyProtocol]] = [
+        *sorted(on_features, key=lambda kind: kind.cost),
+        *sorted(on_networks, key=lambda kind: kind.cost),
+    ]
+    return {kind.name: kind for kind in ordered}
 
 
 def specs() -> list[type[DataSpec]]:
@@ -54,7 +67,7 @@ def configs() -> dict[str, str]:
     return found
 
 
-def _own(module: ModuleType, base: type) -> list[type]:
+def _own(module: ModuleType, base: type) -> list[Any]:
     """Concrete subclasses that a module itself defines."""
     return [
         kind

@@ -1,28 +1,54 @@
-"""Evaluate a run folder: choose the protocols, load the backbone as its card says, put all rows into one list."""
+"""Evaluate what was named on the command line: open models, data and protocols, run them, put all rows into one list."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from embodied_ssl import config as configs
+from embodied_ssl import discover
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.checkpoint import load_backbone
+from embodied_ssl.datasets.io.array_cache import cache_folder
+from embodied_ssl.datasets.target import Target, TargetSpec
 from embodied_ssl.distributed import choose_device
 from embodied_ssl.errors import UserError, suggest
-from embodied_ssl.evaluation.pictures import Preprocessing
+from embodied_ssl.evaluation.bench import Settings
+from embodied_ssl.evaluation.estimate import estimate
+from embodied_ssl.evaluation.pictures import Preprocessing, Progress
+from embodied_ssl.evaluation.protocol import AnyProtocol
 from embodied_ssl.evaluation.scores import Score, save_scores
-from embodied_ssl.evaluation.targets import open_target
+from embodied_ssl.evaluation.targets import target_spec
 from embodied_ssl.evaluation.transfer import Candidate, evaluate
 from embodied_ssl.views.pixels import MEAN, STD
 
-PROTOCOLS = {
-    "linear": "logistic regression on frozen features of every stage; strength and layer chosen on the train part",
-    "knn": "cosine nearest neighbours, k 20, T 0.07",
-    "low-shot": "logistic regression from 1 to 50 pictures a class, 10 draws",
-    "pretext": "the run's own question on its own held-out recordings",
-}
+PRETEXT = "pretext"
+USUAL = ("linear", "knn", "low-shot")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to do.
+
+    Args:
+        on: the folder of labelled data; "" when only the pretext question is asked.
+        protocols: names; ``all`` is every protocol that the data have answers for.
+        changes: ``key=value`` of the data's reader (``data.partitions=3``) or of a protocol (``knn.k=200``).
+        config: the run's config, where it lies outside the package (for pretext).
+        workers: processes that read for pretext.
+        settings: baselines, device and precision; its cache is filled in here.
+        cached: keep pictures, features and rows between calls.
+    """
+
+    on: str = ""
+    protocols: tuple[str, ...] = USUAL
+    changes: tuple[str, ...] = ()
+    config: str = ""
+    workers: int = 0
+    settings: Settings = field(default_factory=Settings)
+    cached: bool = True
 
 
 @dataclass(frozen=True)
@@ -33,7 +59,56 @@ class Evaluation:
     notes: list[str]
 
 
-def preprocessing_of(card: dict[str, Any]) -> Preprocessing:
+def protocols_of(names: Sequence[str], target: Target) -> list[str]:
+    """The names with ``all`` replaced by every protocol that the target has answers for.
+
+    Raises:
+        UserError: an unknown protocol (with a suggestion), or none.
+    """
+    known = discover.protocols()
+    chosen: list[str] = []
+    for name in names:
+        if name == "all":
+            chosen += [other for other, kind in known.items() if kind.needs in target.answers]
+        elif name in known:
+            chosen.append(name)
+        else:
+            raise UserError(f"no protocol '{name}'{suggest(name, [*known, PRETEXT, 'all'])}")
+    return list(dict.fromkeys(chosen))
+
+
+def open_data(root: str, changes: Sequence[str] = ()) -> Target:
+    """The labelled data in a folder, with the settings of its reader changed by ``data.KEY=value``."""
+    spec: Mapping[str, TargetSpec] = {"data": target_spec(root)}
+    for change in changes:
+        spec = configs.override(spec, change)
+    return spec["data"].target()
+
+
+def open_protocols(names: Sequence[str], changes: Sequence[str] = ()) -> list[AnyProtocol]:
+    """Protocols by name, with settings changed by ``NAME.KEY=value``."""
+    known = discover.protocols()
+    found: Mapping[str, AnyProtocol] = {name: known[name]() for name in names}
+    for change in changes:
+        found = configs.override(found, change)
+    return list(found.values())
+
+
+def open_candidate(given: str) -> Candidate:
+    """A network to be judged, from a run folder or an exported backbone."""
+    backbone, card = load_backbone(Path(given))
+    origin = card.get("origin", {})
+    return Candidate(
+        Path(given).name,
+        backbone,
+        BackboneConfig(**card["architecture"]),
+        preprocessing_of(card),
+        pretrain_seed=origin.get("seed"),
+        examples_seen=int(origin.get("examples_seen", 0)),
+    )
+
+
+def preprocessing_of(card: Mapping[str, Any]) -> Preprocessing:
     """What pictures an exported backbone is judged on: its own mean and deviation, at its training size but at least 96 pixels.
 
     Small training crops show objects larger than whole pictures do, so judging at a larger size is usual and better.
@@ -44,46 +119,48 @@ def preprocessing_of(card: dict[str, Any]) -> Preprocessing:
     return Preprocessing(size, round(size * 7 / 6), mean, std)
 
 
-def evaluate_run(
-    run: Path,
-    data: str,
-    protocols: Sequence[str],
-    config: str,
-    device: str,
-    workers: int,
-    on_progress: Callable[[str, int, int], None],
-) -> Evaluation:
+def prepare(request: Request) -> tuple[Target, list[AnyProtocol], Settings]:
+    """Open data and protocols, refusing what cannot be done before anything is computed."""
+    own = [change for change in request.changes if change.startswith("data.")]
+    target = open_data(request.on, own)
+    names = protocols_of([name for name in request.protocols if name != PRETEXT], target)
+    protocols = open_protocols(names, [change for change in request.changes if change not in own])
+    cache = cache_folder().parent / "evaluation" if request.cached else None
+    return target, protocols, replace(request.settings, device=str(choose_device(request.settings.device)), cache=cache)
+
+
+def evaluate_run(given: str, request: Request, on_progress: Progress, say: Any = lambda line: None) -> Evaluation:
     """Run protocols on a trained backbone; rows are also kept in the run folder's ``evaluation/``.
 
     Raises:
         UserError: an unknown protocol, no data for a protocol that needs it, or nothing trained in the folder.
     """
-    if not protocols:
-        raise UserError(f"no protocol was given; there is {', '.join(PROTOCOLS)}")
-    for name in protocols:
-        if name not in PROTOCOLS:
-            raise UserError(f"no protocol '{name}'{suggest(name, PROTOCOLS)}")
-    on_features = [name for name in protocols if name != "pretext"]
-    if on_features and not data:
-        raise UserError(f"{', '.join(on_features)} need labelled pictures; give a folder of class folders with --on")
+    if not request.protocols:
+        raise UserError(f"no protocol was given; there is {', '.join([*discover.protocols(), PRETEXT])}, or all")
+    on_data = [name for name in request.protocols if name != PRETEXT]
+    known = [*discover.protocols(), "all"]
+    for name in on_data:
+        if name not in known:
+            raise UserError(f"no protocol '{name}'{suggest(name, [*known, PRETEXT])}")
+    if on_data and not request.on:
+        raise UserError(f"{', '.join(on_data)} need labelled pictures; give a folder of them with --on")
     scores: list[Score] = []
     notes: list[str] = []
-    chosen = choose_device(device)
-    backbone, card = load_backbone(run)
-    if "pretext" in protocols:  # first: it is quick, and what is refused is better refused before an hour of probes
+    ready = prepare(request) if on_data else None  # what is refused is better refused before the pretext question
+    candidate = open_candidate(given)
+    if PRETEXT in request.protocols:
         from embodied_ssl.evaluation.pretext import evaluate_pretext, lines
 
-        asked = evaluate_pretext(run, config, chosen, max(0, workers))
-        _keep(run, "pretext", asked)
+        device = choose_device(request.settings.device)
+        asked = evaluate_pretext(Path(given), request.config, device, max(0, request.workers))
+        _keep(Path(given), PRETEXT, asked)
         scores += asked
         notes += lines(asked)
-    if on_features:
-        target = open_target(data)
-        seed = card.get("origin", {}).get("seed")
-        architecture = BackboneConfig(**card["architecture"])
-        candidate = Candidate(run.name, backbone, architecture, preprocessing_of(card), pretrain_seed=seed)
-        found = evaluate([candidate], target, on_features, device=chosen, on_progress=on_progress)
-        _keep(run, target.name, found)
+    if ready:
+        target, protocols, settings = ready
+        say(estimate([candidate], target, protocols, settings).line())
+        found = evaluate([candidate], target, protocols, settings, on_progress)
+        _keep(Path(given), target.name, found)
         scores += found
         notes.append(f"{target.name}: {target.note}")
     return Evaluation(scores, notes)

@@ -44,6 +44,7 @@ class Score:
         hits: share of right answers for each repeat and test item [R, n], to pair models item by item; not stored.
         replicates: for figures that are no mean over items (mean AP, mean IoU): the figure on each of the resamples of
             `statistics.resamples` [B], which are the same for every model, so that differences pair; not stored.
+        main: the main figure of its protocol: what tables show.
     """
 
     model: str
@@ -61,6 +62,7 @@ class Score:
     settings: Mapping[str, Any] = field(default_factory=dict)
     hits: Hits | None = field(default=None, compare=False, repr=False)
     replicates: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    main: bool = False
 
     @property
     def choice(self) -> str:
@@ -121,11 +123,11 @@ def load_scores(path: Path) -> list[Score]:
 
 
 def headline(scores: Iterable[Score]) -> list[Score]:
-    """The rows to show first: accuracies of the chosen layers, random seeds only as their mean."""
+    """The rows to show first: main figures of the chosen layers, random seeds only as their mean."""
     return [
         score
         for score in scores
-        if score.metric == "accuracy"
+        if score.main
         and score.choice in ("best", "last", "")
         and not (score.role == "random" and score.pretrain_seed is not None)
     ]
@@ -143,9 +145,16 @@ def format_value(score: Score) -> str:
 
 
 def column(score: Score) -> str:
-    """The column a score belongs to: ``linear, best layer``, ``low-shot 5, last layer``."""
+    """The column a score belongs to: ``linear, best layer``, ``low-shot 5, last layer``, ``detection (AP50)``."""
     shots = "" if score.shots is None else f" {score.shots}"
-    return f"{score.protocol}{shots}" + (f", {score.choice} layer" if score.choice else "")
+    metric = score.settings.get("of", "accuracy" if score.metric.startswith("minus_") else score.metric)
+    parts = (
+        score.protocol,
+        shots,
+        "" if metric == "accuracy" else f" ({metric})",
+        f", {score.choice} layer" if score.choice else "",
+    )
+    return "".join(parts)
 
 
 def grid(scores: Sequence[Score]) -> tuple[list[str], list[tuple[str, Role]], dict[tuple[str, str], Score]]:
@@ -173,9 +182,14 @@ def format_table(scores: Sequence[Score]) -> str:
         parts.append(_align(lines))
     differences = [score for score in scores if score.metric == "minus_random"]
     if differences:
-        rows = [[score.model, column(score), format_value(score), verdict(score)] for score in differences]
-        parts.append(_align([["model", "minus random init", "points", ""], *rows]))
+        parts.append(format_differences(differences, "minus random init"))
     return "\n\n".join(parts)
+
+
+def format_differences(differences: Sequence[Score], heading: str) -> str:
+    """Plain text: one line a difference, with its interval and what it says."""
+    rows = [[score.model, column(score), format_value(score), verdict(score)] for score in differences]
+    return _align([["model", heading, "points", ""], *rows])
 
 
 def place(score: Score) -> str:

@@ -6,45 +6,22 @@ The difference to the same network untrained is therefore a row of its own, pair
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from embodied_ssl.backbones import Backbone, BackboneConfig
 from embodied_ssl.datasets.target import Target
-from embodied_ssl.errors import BadItem, UserError, suggest
-from embodied_ssl.evaluation.descriptors import DESCRIPTORS, describe
-from embodied_ssl.evaluation.features import FeatureTable, extract
-from embodied_ssl.evaluation.pictures import Pictures, Preprocessing, Progress, read_pictures, silent
-from embodied_ssl.evaluation.protocols.knn import Knn
-from embodied_ssl.evaluation.protocols.linear import Linear
-from embodied_ssl.evaluation.protocols.low_shot import LowShot
+from embodied_ssl.errors import UserError, suggest
+from embodied_ssl.evaluation.bench import Bench, Desk, Entry, Settings, fitting
+from embodied_ssl.evaluation.descriptors import DESCRIPTORS
+from embodied_ssl.evaluation.differences import minus_random, with_random_means
+from embodied_ssl.evaluation.pictures import Preprocessing, Progress, silent
+from embodied_ssl.evaluation.protocol import AnyProtocol, Job, OnFeatures
 from embodied_ssl.evaluation.scores import Role, Score
-from embodied_ssl.evaluation.statistics import paired_difference, seed_reach, t_interval
-from embodied_ssl.evaluation.targets import open_target
-
-RANDOM_SEEDS = (0, 1, 2)
-
-
-class Evaluator(Protocol):
-    """A protocol on frozen features: two tables in, score rows out. Only the test table's labels and features judge."""
-
-    name: str
-
-    def run(self, train: FeatureTable, test: FeatureTable) -> list[Score]: ...
-
-
-def evaluators() -> dict[str, Callable[[Linear], Evaluator]]:
-    """The protocols on frozen features by name; each is given the linear probe, so that the best layer is searched once.
-
-    Protocols on other data (held-out pretext questions, say) add their rows to the list that `evaluate` returns.
-    """
-    return {"linear": lambda linear: linear, "knn": lambda linear: Knn(), "low-shot": lambda linear: LowShot(linear=linear)}
+from embodied_ssl.evaluation.supervised import train_supervised
 
 
 @dataclass(frozen=True)
@@ -53,107 +30,146 @@ class Candidate:
 
     Args:
         name: as shown in tables.
-        backbone: with its trained weights.
-        config: how to build the same network untrained.
+        backbone: with its trained weights; never changed.
+        config: how to build the same network untrained; None where that is not known, which leaves out that baseline.
         preprocessing: what the network expects.
         role: ``run``; ``supervised`` or ``external`` for networks from elsewhere.
         pretrain_seed: the seed it was trained with, where known.
+        examples_seen: pictures seen in pretraining, where known: the budget of the supervised baseline.
     """
 
     name: str
     backbone: Backbone
-    config: BackboneConfig = field(default_factory=BackboneConfig)
+    config: BackboneConfig | None = field(default_factory=BackboneConfig)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     role: Role = "run"
     pretrain_seed: int | None = None
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A model ready to be run: its tables for the train and the test part."""
-
-    model: str
-    role: Role
-    seed: int | None
-    preprocessing: Preprocessing
-    tables: tuple[FeatureTable, FeatureTable]
-    baseline: str = ""  # the model of role random that it is compared with
+    examples_seen: int = 0
 
 
 def evaluate(
     models: Sequence[Candidate],
-    data: str | Target,
-    protocols: Sequence[str] = ("linear", "knn", "low-shot"),
-    *,
-    random_seeds: Sequence[int] = RANDOM_SEEDS,
-    descriptors: Sequence[str] = tuple(DESCRIPTORS),
-    device: str | torch.device = "cpu",
-    batch_size: int = 64,
-    cache: Path | None = None,
+    target: Target,
+    protocols: Sequence[AnyProtocol],
+    settings: Settings | None = None,
     on_progress: Progress = silent,
 ) -> list[Score]:
     """Run protocols on the given networks, on the same networks untrained, and on plain descriptors.
 
     Args:
         models: the networks, each with a name of its own.
-        data: a folder of classes, or a target opened before.
-        protocols: names of `evaluators`.
-        random_seeds: initialisations of the untrained networks; their mean and spread is a row, and so is each.
-        descriptors: names of `DESCRIPTORS`.
-        device: where the networks run; probes run on the CPU.
-        batch_size: pictures at a time.
-        cache: a folder that keeps features between calls.
+        target: the labelled data.
+        protocols: from `embodied_ssl.evaluation.protocols`; each needs an answer that the target has.
+        settings: baselines, device and cache.
         on_progress: called with what is being done, how many, of how many.
 
     Returns:
-        Rows for every model, protocol and layer; then, for every given network, its accuracy minus that of random init.
+        Rows for every model, protocol and layer, over all divisions; then, for every given network, its main figures minus
+        those of random init.
 
     Raises:
-        UserError: an unknown protocol or descriptor, a name given twice, or data that cannot serve.
+        UserError: a protocol that the target has no answers for, an unknown descriptor, a name given twice, or data that
+            cannot serve.
     """
-    _check(models, protocols, descriptors)
-    target = open_target(data) if isinstance(data, str) else data
-    pictures = _read(models, target, on_progress)
-
-    def features(model: str, backbone: Backbone, how: Preprocessing) -> tuple[FeatureTable, FeatureTable]:
-        train, test = pictures[_crop(how)]
-        options: dict[str, Any] = {"model": model, "cache": cache}
-        return (
-            extract(backbone, how, train, device, batch_size, on_progress, **options),
-            extract(backbone, how, test, device, batch_size, on_progress, **options),
-        )
-
-    entries = [
-        _Entry(
-            m.name,
-            m.role,
-            m.pretrain_seed,
-            m.preprocessing,
-            features(m.name, m.backbone, m.preprocessing),
-            _random_name(m, models),
-        )
-        for m in models
-    ]
-    for name, candidate in {_random_name(m, models): m for m in models}.items():
-        for seed in random_seeds:
-            tables = features(f"{name} seed {seed}", untrained(candidate.config, seed), candidate.preprocessing)
-            entries.append(_Entry(name, "random", seed, candidate.preprocessing, tables))
-    first = models[0].preprocessing if models else Preprocessing()
-    train, test = pictures[_crop(first)]
-    for name in descriptors:
-        tables = describe(name, train, first, on_progress), describe(name, test, first, on_progress)
-        entries.append(_Entry(name, "descriptor", None, first, tables))
-    return _score(entries, [evaluators()[name] for name in protocols], target, on_progress)
+    settings = settings or Settings()
+    check(models, target, protocols, settings)
+    bench = Bench(target, settings, on_progress)
+    entries = list(entrants(models, target, protocols, settings, on_progress))
+    scores: list[Score] = []
+    steps = sum(len(fitting(entry, protocols)) for entry in entries)
+    done = 0
+    for entry in entries:
+        desk = Desk(bench, entry)
+        for protocol in fitting(entry, protocols):
+            done += 1
+            on_progress(f"{protocol.name} of {entry.shown}", done, steps)
+            scores += desk.judge(protocol)
+    scores = with_random_means(scores)
+    return scores + minus_random(scores, {entry.model: entry.baseline for entry in entries if entry.baseline})
 
 
-def _check(models: Sequence[Candidate], protocols: Sequence[str], descriptors: Sequence[str]) -> None:
-    for given, accepted, what in ((protocols, evaluators(), "protocol"), (descriptors, DESCRIPTORS, "descriptor")):
-        for name in given:
-            if name not in accepted:
-                raise UserError(f"no {what} '{name}'{suggest(name, accepted)}")
+def check(models: Sequence[Candidate], target: Target, protocols: Sequence[AnyProtocol], settings: Settings) -> None:
+    """Refuse what cannot be done before anything is read."""
+    if not protocols:
+        raise UserError(f"no protocol was given that judges by {', '.join(target.answers)}, which is what {target.name} has")
+    for protocol in protocols:
+        if protocol.needs not in target.answers:
+            raise UserError(
+                f"protocol '{protocol.name}' judges by '{protocol.needs}', but {target.name} has {', '.join(target.answers)}; "
+                "choose another protocol or other data"
+            )
+    for name in settings.descriptors:
+        if name not in DESCRIPTORS:
+            raise UserError(f"no descriptor '{name}'{suggest(name, DESCRIPTORS)}")
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise UserError(f"models are named {', '.join(names)}; give each a name of its own")
+    _check_labels(target)
+
+
+def _check_labels(target: Target) -> None:
+    labels = target.source.labels
+    if labels is None:
+        return
+    if len(target.classes) < 2:
+        raise UserError(f"{target.name} has one class only ({', '.join(target.classes)}); give at least two")
+    if labels.min() < 0 or labels.max() >= len(target.classes):
+        wrong = int(((labels < 0) | (labels >= len(target.classes))).sum())
+        raise UserError(
+            f"{wrong} labels of {target.name} lie outside 0..{len(target.classes) - 1} (its {len(target.classes)} classes); "
+            "mend the list of labels"
+        )
+
+
+def entrants(
+    models: Sequence[Candidate],
+    target: Target,
+    protocols: Sequence[AnyProtocol],
+    settings: Settings,
+    on_progress: Progress,
+    *,
+    plan_only: bool = False,
+) -> Iterator[Entry]:
+    """The models in the order of tables: those given, trained with labels, untrained, descriptors.
+
+    With ``plan_only`` those to be trained with labels stand in untrained, so that nothing is computed.
+    """
+    for model in models:
+        name = random_name(model, models) if model.config else ""
+        yield Entry(model.name, model.role, model.pretrain_seed, model.preprocessing, _copier(model.backbone), name)
+    if settings.supervised:
+        yield from _supervised(models, target, settings, on_progress, plan_only)
+    for name, model in {random_name(m, models): m for m in models if m.config}.items():
+        for seed in settings.random_seeds:
+            assert model.config is not None
+            yield Entry(name, "random", seed, model.preprocessing, _builder(model.config, seed))
+    if any(isinstance(protocol, OnFeatures) for protocol in protocols):
+        first = models[0].preprocessing if models else Preprocessing()
+        for name in settings.descriptors:
+            yield Entry(name, "descriptor", None, first, None)
+
+
+def _supervised(
+    models: Sequence[Candidate], target: Target, settings: Settings, on_progress: Progress, plan_only: bool
+) -> Iterator[Entry]:
+    """Each architecture trained with the first division's train labels for as many pictures as the longest run saw."""
+    if target.source.labels is None:
+        return
+    for name, model in {random_name(m, models): m for m in models if m.config and m.examples_seen}.items():
+        assert model.config is not None
+        examples = max(m.examples_seen for m in models if m.config and random_name(m, models) == name)
+        job = Job(
+            name,
+            _builder(model.config, 0),
+            model.preprocessing,
+            target,
+            target.divisions[0],
+            torch.device(settings.device),
+            cache=settings.cache,
+            on_progress=on_progress,
+        )
+        trained = job.build() if plan_only else train_supervised(job, examples)
+        yield Entry(name.replace("random", "supervised", 1), "supervised", 0, model.preprocessing, _copier(trained), name)
 
 
 def untrained(config: BackboneConfig, seed: int) -> Backbone:
@@ -163,132 +179,17 @@ def untrained(config: BackboneConfig, seed: int) -> Backbone:
         return config.build()
 
 
-def _score(
-    entries: Sequence[_Entry], protocols: Sequence[Callable[[Linear], Evaluator]], target: Target, on_progress: Progress
-) -> list[Score]:
-    linear = Linear()
-    scores: list[Score] = []
-    steps = len(entries) * len(protocols)
-    for number, entry in enumerate(entries):
-        train, test = entry.tables
-        about = {"preprocessing": entry.preprocessing.to_json(), "split": target.note, "duplicates": target.duplicates}
-        about["skipped"] = {"train": _named(train.bad), "test": _named(test.bad)}
-        for i, build in enumerate(protocols):
-            evaluator = build(linear)
-            on_progress(f"{evaluator.name} of {train.model}", number * len(protocols) + i + 1, steps)
-            with threadpool_limits(1):  # these matrices are small: a second thread makes a fit 15 times slower, not faster
-                rows = evaluator.run(train, test)
-            for row in rows:
-                settings = {**row.settings, **about}
-                scores.append(
-                    replace(
-                        row, model=entry.model, role=entry.role, dataset=target.name, pretrain_seed=entry.seed, settings=settings
-                    )
-                )
-    scores = _with_random_means(scores)
-    return scores + minus_random(scores, {entry.model: entry.baseline for entry in entries if entry.baseline})
-
-
-def minus_random(scores: Sequence[Score], baselines: Mapping[str, str]) -> list[Score]:
-    """For each accuracy of a model, the same less the mean of its untrained networks, paired picture by picture.
-
-    The interval is over test pictures (and draws); it does not contain what another pretraining seed would change. How far one
-    more untrained seed may fall from the mean is beside it, in ``settings["seed_reach"]``.
-
-    Args:
-        scores: rows with hits.
-        baselines: model -> the name of its untrained networks.
-    """
-    rows = []
-    for score in scores:
-        if score.model not in baselines or score.metric != "accuracy" or score.hits is None:
-            continue
-        others = [
-            other.hits
-            for other in scores
-            if other.model == baselines[score.model]
-            and other.pretrain_seed is not None
-            and other.hits is not None
-            and _slot(other) == _slot(score)
-        ]
-        if others:
-            estimate = paired_difference(score.hits, np.mean(others, axis=0))
-            covers = "paired bootstrap over test pictures" + (" and draws" if len(score.hits) > 1 else "")
-            settings = {**score.settings, "against": baselines[score.model], "seeds": len(others), "interval": covers}
-            settings["seed_reach"] = seed_reach([float(hits.mean()) for hits in others])
-            interval = (estimate.low, estimate.high)
-            rows.append(
-                replace(
-                    score, metric="minus_random", value=estimate.value, std=None, interval=interval, settings=settings, hits=None
-                )
-            )
-    return rows
-
-
-def _with_random_means(scores: list[Score]) -> list[Score]:
-    """After the rows of the single seeds, their mean and spread; for one seed, that row again."""
-    groups: dict[tuple[Any, ...], list[Score]] = {}
-    for score in scores:
-        if score.role == "random":
-            key = (score.model, *_slot(score), score.layer if score.choice == "every" else "")
-            groups.setdefault(key, []).append(score)
-    means = []
-    for rows in groups.values():
-        mean, std, estimate = t_interval([row.value for row in rows])
-        layers = ", ".join(dict.fromkeys(row.layer for row in rows))
-        interval: tuple[float, float] | None = (estimate.low, estimate.high)
-        covers = "Student's t over initialisations"
-        if len(rows) < 2:
-            interval, covers = rows[0].interval, str(rows[0].settings.get("interval", ""))
-        settings = {**rows[0].settings, "seeds": len(rows), "interval": covers}
-        settings.pop("C", None)  # each seed has its own, in its own row
-        settings.pop("tried", None)
-        means.append(
-            replace(
-                rows[0],
-                layer=layers,
-                value=mean,
-                std=std if len(rows) > 1 else rows[0].std,
-                interval=interval,
-                pretrain_seed=None,
-                settings=settings,
-                hits=None,
-            )
-        )
-    return scores + means
-
-
-def _slot(score: Score) -> tuple[str, str, int | None, str]:
-    return score.protocol, score.choice, score.shots, score.metric
-
-
-def _random_name(model: Candidate, models: Sequence[Candidate]) -> str:
+def random_name(model: Candidate, models: Sequence[Candidate]) -> str:
     """The untrained twin's name; numbered where networks of one name differ in build or preprocessing."""
-    kinds = list(dict.fromkeys((m.config, m.preprocessing) for m in models if m.config.name == model.config.name))
+    assert model.config is not None
+    kinds = list(dict.fromkeys((m.config, m.preprocessing) for m in models if m.config and m.config.name == model.config.name))
     number = kinds.index((model.config, model.preprocessing))
     return f"random {model.config.name}" + (f" ({number + 1})" if len(kinds) > 1 else "")
 
 
-def _crop(preprocessing: Preprocessing) -> tuple[int, int]:
-    return preprocessing.size, preprocessing.resize
+def _builder(config: BackboneConfig, seed: int) -> Callable[[], Backbone]:
+    return lambda: untrained(config, seed)
 
 
-def _read(models: Sequence[Candidate], target: Target, on_progress: Progress) -> dict[tuple[int, int], tuple[Pictures, Pictures]]:
-    """Each part decoded once for every crop that some model asks for."""
-    found: dict[tuple[int, int], tuple[Pictures, Pictures]] = {}
-    for preprocessing in [model.preprocessing for model in models] or [Preprocessing()]:
-        if _crop(preprocessing) in found:
-            continue
-        parts = tuple(read_pictures(source, preprocessing, on_progress) for source in (target.train, target.test))
-        for part, where in zip(parts, ("train", "test"), strict=True):
-            empty = [name for label, name in enumerate(target.classes) if not (part.labels == label).any()]
-            if empty:
-                raise UserError(
-                    f"no {where} picture of class '{empty[0]}' can be read ({len(part.bad)} bad files); mend or remove it"
-                )
-        found[_crop(preprocessing)] = (parts[0], parts[1])
-    return found
-
-
-def _named(bad: Sequence[BadItem], most: int = 20) -> dict[str, Any]:
-    return {"count": len(bad), "first": [str(item) for item in bad[:most]]}
+def _copier(backbone: Backbone) -> Callable[[], Backbone]:
+    return lambda: copy.deepcopy(backbone)

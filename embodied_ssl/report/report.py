@@ -189,10 +189,9 @@ def _setting(scores: Sequence[Score]) -> str:
         split = tested.settings.get("split", "")
         lines.append(f"{dataset or 'data'}: {tested.n} test pictures" + (f"; {split}." if split else "."))
         skipped = tested.settings.get("skipped", {})
-        count = sum(int(part.get("count", 0)) for part in skipped.values())
-        if count:
-            first = [name for part in skipped.values() for name in part.get("first", ())]
-            lines.append(f"{count} pictures could not be read and were left out of every row: {'; '.join(first[:5])}")
+        if skipped.get("count"):
+            shown = "; ".join(skipped["first"][:5])
+            lines.append(f"{skipped['count']} pictures could not be read and were left out of every row: {shown}")
     return "".join(_paragraph(line) for line in lines)
 
 

@@ -41,7 +41,7 @@ def test_features_equal_a_slow_loop_over_single_pictures(net: Backbone, folder: 
                 x = part(x.float()[None])[0]
                 name = f"conv{1 + list(net.net).index(part)}"  # type: ignore[call-overload]
                 np.testing.assert_allclose(table.features[name][index], x.mean((1, 2)).numpy(), rtol=1e-4, atol=1e-5)
-        assert table.labels[index] == source.labels[index]
+        assert table.labels[index] == source[index]["label"]
 
 
 def test_extraction_leaves_no_trace(net: Backbone, folder: ClassFolder) -> None:
@@ -173,8 +173,8 @@ def test_gist_tells_direction_and_scale() -> None:
 
 
 def test_an_unknown_descriptor_is_refused() -> None:
-    pictures = Pictures(np.zeros((2, 8, 8, 3), np.uint8), np.zeros(2, np.int64), ("a", "b"))
+    pictures = Pictures(np.zeros((2, 28, 28, 3), np.uint8), np.arange(2), np.zeros(2, np.int64), ("a", "b"))
     with pytest.raises(UserError, match="did you mean 'gist'"):
-        describe("gits", pictures)
+        describe("gits", pictures, SMALL)
     for name in DESCRIPTORS:
-        assert np.isfinite(describe(name, pictures).features[name]).all()
+        assert np.isfinite(describe(name, pictures, SMALL).features[name]).all()

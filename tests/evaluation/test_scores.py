@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,7 @@ ROWS = [
     Score("run", "run", "toy", "linear", "layer4", "minus_random", 0.249, None, (0.2, 0.3), 1489, settings={"choice": "last"}),
     Score("run", "run", "toy", "linear", "stem", "cv_accuracy", 0.5, settings={"choice": "every"}),
 ]
+ROWS = [replace(row, main=row.metric == "accuracy") for row in ROWS]
 
 
 def test_rows_come_back_from_json(tmp_path: Path) -> None:
@@ -54,7 +56,7 @@ def test_rows_come_back_from_json(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["scores.json"]
     assert set(json.loads(path.read_text())[0]) == {
         *("model", "role", "dataset", "protocol", "layer", "metric", "value", "std", "interval"),
-        *("n", "shots", "pretrain_seed", "settings"),
+        *("n", "shots", "pretrain_seed", "settings", "main"),
     }
 
 

@@ -8,7 +8,9 @@ from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.datasets.class_folder import ClassFolder
 from embodied_ssl.datasets.target import Division, Target
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.pictures import Preprocessing
+from embodied_ssl.evaluation.bench import Settings
+from embodied_ssl.evaluation.pictures import Preprocessing, Progress, silent
+from embodied_ssl.evaluation.run import open_protocols, protocols_of
 from embodied_ssl.evaluation.scores import Score, format_table, load_scores, save_scores
 from embodied_ssl.evaluation.targets import open_target
 from embodied_ssl.evaluation.transfer import Candidate, evaluate, untrained
@@ -21,6 +23,19 @@ def candidate(name: str = "mine", seed: int = 9, **more: object) -> Candidate:
     return Candidate(name, untrained(CONV4, seed), CONV4, SMALL, **more)  # type: ignore[arg-type]
 
 
+def judge(
+    models: list[Candidate],
+    data: str | Target,
+    names: tuple[str, ...] = ("linear", "knn", "low-shot"),
+    on_progress: Progress = silent,
+    **settings: object,
+) -> list[Score]:
+    target = open_target(data) if isinstance(data, str) else data
+    return evaluate(
+        models, target, open_protocols(protocols_of(names, target)), Settings(precision="fp32", **settings), on_progress
+    )  # type: ignore[arg-type]
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(ClassFolder.tiny(tmp_path_factory.mktemp("tiny")).root)
@@ -28,7 +43,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scores(tiny: Path) -> list[Score]:
-    return evaluate([candidate(pretrain_seed=3)], str(tiny))
+    return judge([candidate(pretrain_seed=3)], str(tiny))
 
 
 def test_the_run_random_init_and_descriptors_share_one_table(scores: list[Score]) -> None:
@@ -85,21 +100,19 @@ def test_settings_say_what_was_done(scores: list[Score]) -> None:
     assert row.settings["k"] == 20
     assert row.settings["T"] == 0.07
     assert row.settings["preprocessing"]["size"] == 24
-    assert row.settings["skipped"] == {"train": {"count": 0, "first": []}, "test": {"count": 0, "first": []}}
+    assert row.settings["skipped"] == {"count": 0, "first": []}
     assert "train/ and test/" in row.settings["split"]
 
 
 def test_a_network_compared_with_itself_differs_by_nothing(tiny: Path) -> None:
-    rows = evaluate([candidate(seed=5)], str(tiny), ["knn", "low-shot"], random_seeds=[5], descriptors=[])
+    rows = judge([candidate(seed=5)], str(tiny), ("knn", "low-shot"), random_seeds=(5,), descriptors=())
     differences = [s for s in rows if s.metric == "minus_random"]
     assert len(differences) == 6
     assert all(s.value == 0 and s.interval == (0, 0) for s in differences)
 
 
 def test_rows_round_trip_and_repeat_exactly(tiny: Path, tmp_path: Path) -> None:
-    first, second = (
-        evaluate([candidate()], str(tiny), ["linear"], descriptors=["raw16"], cache=tmp_path / "c") for _ in range(2)
-    )
+    first, second = (judge([candidate()], str(tiny), ("linear",), descriptors=("raw16",), cache=tmp_path / "c") for _ in range(2))
     assert first == second  # the second from cached features
     save_scores(tmp_path / "s.json", first)
     assert load_scores(tmp_path / "s.json") == first
@@ -108,7 +121,7 @@ def test_rows_round_trip_and_repeat_exactly(tiny: Path, tmp_path: Path) -> None:
 
 def test_networks_of_other_preprocessing_get_untrained_twins_of_their_own(tiny: Path) -> None:
     other = Candidate("other", untrained(CONV4, 1), CONV4, Preprocessing(size=16, resize=16), role="supervised")
-    rows = evaluate([candidate(), other], str(tiny), ["knn"], random_seeds=[0], descriptors=[])
+    rows = judge([candidate(), other], str(tiny), ("knn",), random_seeds=(0,), descriptors=())
     assert {s.model for s in rows if s.role == "random"} == {"random conv4 (1)", "random conv4 (2)"}
     against = {s.model: s.settings["against"] for s in rows if s.metric == "minus_random"}
     assert against == {"mine": "random conv4 (1)", "other": "random conv4 (2)"}
@@ -127,9 +140,9 @@ def test_untrained_leaves_the_generator_alone() -> None:
 def test_skipped_pictures_are_named_in_every_row(tmp_path: Path) -> None:
     ClassFolder.tiny(tmp_path)
     (tmp_path / "test" / "red" / "red00.png").write_bytes(b"broken")
-    for row in evaluate([candidate()], str(tmp_path), ["knn"], random_seeds=[0], descriptors=["gist"]):
-        assert row.settings["skipped"]["test"]["count"] == 1
-        assert "red00.png" in row.settings["skipped"]["test"]["first"][0]
+    for row in judge([candidate()], str(tmp_path), ("knn",), random_seeds=(0,), descriptors=("gist",)):
+        assert row.settings["skipped"]["count"] == 1
+        assert "red00.png" in row.settings["skipped"]["first"][0]
         assert row.n == 8 or row.metric == "cv_accuracy"
 
 
@@ -138,13 +151,13 @@ def test_a_class_whose_pictures_are_all_bad_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "test" / "red").iterdir():
         path.write_bytes(b"broken")
     with pytest.raises(UserError, match="no test picture of class 'red' can be read"):
-        evaluate([candidate()], str(tmp_path))
+        judge([candidate()], str(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"protocols": ["liner"]}, "no protocol 'liner', did you mean 'linear'"),
+        ({"names": ["liner"]}, "no protocol 'liner', did you mean 'linear'"),
         ({"descriptors": ["sift"]}, "no descriptor 'sift'"),
         ({"models": 2}, "a name of its own"),
         ({"data": "/nowhere"}, "does not exist"),
@@ -153,13 +166,18 @@ def test_a_class_whose_pictures_are_all_bad_is_refused(tmp_path: Path) -> None:
 def test_mistakes_are_told_before_any_work(tiny: Path, options: dict[str, object], message: str) -> None:
     given = {"data": str(tiny), **options, "models": [candidate()] * int(options.get("models", 1))}  # type: ignore[call-overload]
     with pytest.raises(UserError, match=message):
-        evaluate(**given)
+        judge(**given)
 
 
 def test_progress_is_told(tiny: Path) -> None:
     said: list[str] = []
-    evaluate(
-        [candidate()], str(tiny), ["knn"], random_seeds=[0], descriptors=["gist"], on_progress=lambda what, *_: said.append(what)
+    judge(
+        [candidate()],
+        str(tiny),
+        ("knn",),
+        random_seeds=(0,),
+        descriptors=("gist",),
+        on_progress=lambda what, *_: said.append(what),
     )
     for start in ("reading", "features of mine", "features of random conv4 seed 0", "descriptor gist", "knn of mine"):
         assert any(line.startswith(start) for line in said)
@@ -172,7 +190,7 @@ def test_a_small_part_of_fifteen_scenes(data_root: Path) -> None:
     some = [np.concatenate([part[labels[part] == label][:15] for label in range(15)]) for part in whole.divisions[0]]
     target = Target("scene15 small", whole.source, (Division(*some),), whole.classes, whole.note)
     model = Candidate("conv4", untrained(CONV4, 7), CONV4, Preprocessing())
-    rows = evaluate([model], target, ["linear", "knn"], random_seeds=[0, 1])
+    rows = judge([model], target, ("linear", "knn"), random_seeds=(0, 1))
     last = {s.model: s.value for s in rows if s.metric == "accuracy" and s.choice == "best" and s.protocol == "linear"}
     assert last["gist"] > 0.35 > last["raw16"] > 1 / 15
     assert 0.25 < last["random conv4"] < 0.5

@@ -59,10 +59,11 @@ def score(
     settings = {
         "choice": "last",
         "split": f"as given {EVIL}",
-        "skipped": {"train": {"count": 1, "first": [f"{EVIL}.png: cut short"]}},
+        "skipped": {"count": 1, "first": [f"{EVIL}.png: cut short"]},
     }
     given = {"metric": "accuracy", "n": 100, "settings": settings, **more}
-    return Score(model, role, EVIL, "linear", layer=layer, value=value, interval=interval, **given)  # type: ignore[arg-type]
+    main = given["metric"] == "accuracy"
+    return Score(model, role, EVIL, "linear", layer=layer, value=value, interval=interval, main=main, **given)  # type: ignore[arg-type]
 
 
 def rows() -> list[Score]:
