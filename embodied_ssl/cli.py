@@ -159,6 +159,34 @@ def compare(
     _write_json(json_file, [score.to_json() for score in [*found.scores, *found.differences]])
 
 
+@app.command()
+def study(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A Python file that defines `study`.")],
+    out: Annotated[str, typer.Option(help="The study's folder; runs/NAME if not given.")] = "",
+    shard: Annotated[str, typer.Option(metavar="i/N", help="Make only the networks of part i of N, counted from 0.")] = "0/1",
+    again: Annotated[bool, typer.Option("--again", help="Judge anew what is judged; what is trained stays.")] = False,
+    device: Device = "auto",
+    workers: Workers = -1,
+    json_file: Json = "",
+) -> None:
+    """Train and judge every run of a study, skipping what is finished, and write one table."""
+    from embodied_ssl.progress import shown
+    from embodied_ssl.study import load_study, run_study
+
+    wanted = load_study(file)
+    part, _, parts = shard.partition("/")
+    if not (part.isdigit() and parts.isdigit() and int(part) < int(parts)):
+        raise UserError(f"--shard {shard} is not accepted; give i/N with 0 <= i < N, as 0/4")
+    folder = Path(out or f"runs/{Path(file).stem}")
+    with shown("study") as progress:
+        made = run_study(wanted, folder, progress, device=device, workers=workers, shard=(int(part), int(parts)), again=again)
+    _say(made.table.read_text())
+    _print_facts({"table": made.table, "made": made.made, "kept": made.kept, "left_out": len(made.failed)})
+    _write_json(json_file, {"table": str(made.table), "made": made.made, "kept": made.kept, "left_out": made.failed})
+    if made.failed:
+        raise UserError(f"{len(made.failed)} cells were left out, the first: {made.failed[0][0]}: {made.failed[0][1]}")
+
+
 def _request(
     on: str,
     protocol: str,

@@ -103,7 +103,7 @@ def load(given: str) -> list[Run]:
         UserError: no such config, or the file fails or has no run.
     """
     if given.endswith(".py") or "/" in given:
-        module = _import_file(Path(given))
+        module = import_file(Path(given))
     elif given in names():
         module = importlib.import_module(f"embodied_ssl.configs.{given}")
     else:
@@ -116,7 +116,7 @@ def load(given: str) -> list[Run]:
     return stages
 
 
-def _import_file(path: Path) -> types.ModuleType:
+def import_file(path: Path) -> types.ModuleType:
     """Run a config file as a module; files beside it can be imported, after everything installed."""
     if not path.is_file():
         raise UserError(f"no config file '{path}'; give a path that exists or one of {', '.join(names())}")

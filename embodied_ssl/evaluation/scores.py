@@ -148,13 +148,8 @@ def column(score: Score) -> str:
     """The column a score belongs to: ``linear, best layer``, ``low-shot 5, last layer``, ``detection (AP50)``."""
     shots = "" if score.shots is None else f" {score.shots}"
     metric = score.settings.get("of", "accuracy" if score.metric.startswith("minus_") else score.metric)
-    parts = (
-        score.protocol,
-        shots,
-        "" if metric == "accuracy" else f" ({metric})",
-        f", {score.choice} layer" if score.choice else "",
-    )
-    return "".join(parts)
+    measured = "" if metric == "accuracy" else f" ({metric})"
+    return f"{score.protocol}{shots}{measured}" + (f", {score.choice} layer" if score.choice else "")
 
 
 def grid(scores: Sequence[Score]) -> tuple[list[str], list[tuple[str, Role]], dict[tuple[str, str], Score]]:

@@ -1,0 +1,129 @@
+"""A study's tables: runs of one method joined over their seeds, baselines once, every figure with its interval.
+
+Written as Markdown, for people, and as JSON with every row, for everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from embodied_ssl.evaluation.compare import welch
+from embodied_ssl.evaluation.differences import difference_row, slot
+from embodied_ssl.evaluation.scores import Score, column, format_value, grid, headline, place, save_scores, verdict
+from embodied_ssl.evaluation.statistics import seed_reach, t_interval
+from embodied_ssl.files import atomic
+
+
+class Named(Protocol):
+    """A network of a study."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+
+Cells = Sequence[tuple[Named, Sequence[Score]]]
+
+
+def write_tables(out: Path, cells: Cells) -> Path:
+    """Write ``scores.json`` (every row of every cell, then the joined ones) and ``table.md``; returns the latter."""
+    joined = join(cells)
+    every = {_identity(score): score for _, scores in cells for score in scores}
+    save_scores(out / "scores.json", [*every.values(), *(row for row in joined if _identity(row) not in every)])
+    with atomic(out / "table.md") as file:
+        file.write(markdown(joined).encode())
+    return out / "table.md"
+
+
+def join(cells: Cells) -> list[Score]:
+    """One row a method and figure: mean over seeds with Student's interval; of one seed, its own interval.
+
+    Baselines, which are the same in every cell of a target, stand once. The difference to random init is Welch's over both
+    sides' seeds where the method has two or more, and otherwise that one network's, paired by picture.
+    """
+    rows: dict[tuple[Any, ...], Score] = {}
+    own: dict[tuple[Any, ...], list[Score]] = {}
+    for network, scores in cells:
+        for score in scores:
+            if score.model == network.label:
+                own.setdefault((network.name, score.dataset, *slot(score), _every(score)), []).append(score)
+            elif score.main:
+                rows[_identity(score)] = score
+    methods = [_over_seeds(key[0], found) for key, found in own.items() if found[0].main or found[0].metric == "minus_random"]
+    baselines = list(rows.values())
+    return [*(_against_seeds(row, own, baselines) for row in methods), *baselines]
+
+
+def markdown(scores: Sequence[Score]) -> str:
+    """A heading for each data set, a table for each protocol, then the differences to random init."""
+    parts = []
+    for dataset in dict.fromkeys(score.dataset for score in scores):
+        here = [score for score in scores if score.dataset == dataset]
+        note = next((score.settings["split"] for score in here if score.settings.get("split")), "")
+        parts.append(f"## {dataset}\n\n{here[0].n} test items; {note}." if note else f"## {dataset}")
+        shown = headline(here)
+        for protocol in dict.fromkeys(score.protocol for score in shown):
+            parts.append(_table([score for score in shown if score.protocol == protocol]))
+        differences = [score for score in here if score.metric == "minus_random"]
+        if differences:
+            lines = [(s.model, column(s), format_value(s), str(s.settings.get("interval", "")), verdict(s)) for s in differences]
+            parts.append(_lines(("model", "minus random init", "points", "interval", "says"), lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(scores: Sequence[Score]) -> str:
+    columns, models, cells = grid(scores)
+    lines = []
+    for model, role in models:
+        found = [cells.get((model, name)) for name in columns]
+        seeds = max((int(score.settings.get("seeds", 1)) for score in found if score), default=1)
+        lines.append((model, role, str(seeds), *(f"{format_value(s)} {place(s)}".strip() if s else "–" for s in found)))
+    return _lines(("model", "role", "seeds", *columns), lines)
+
+
+def _lines(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows)
+
+
+def _over_seeds(name: str, found: Sequence[Score]) -> Score:
+    first = replace(found[0], model=name)
+    if len(found) < 2:
+        return first
+    mean, std, estimate = t_interval([score.value for score in found])
+    layers = ", ".join(dict.fromkeys(score.layer for score in found))
+    settings = {**first.settings, "seeds": len(found), "interval": "Student's t over pretraining seeds"}
+    interval = (estimate.low, estimate.high)
+    return replace(first, layer=layers, value=mean, std=std, interval=interval, pretrain_seed=None, settings=settings)
+
+
+def _against_seeds(row: Score, own: dict[tuple[Any, ...], list[Score]], baselines: Sequence[Score]) -> Score:
+    """A difference to random init over both sides' seeds, where the method has several; any other row as it is."""
+    if row.metric != "minus_random":
+        return row
+    place = (row.protocol, row.choice, row.shots, row.settings["of"])
+    values = [score.value for score in own.get((row.model, row.dataset, *place, ""), [])]
+    random = [
+        score.value
+        for score in baselines
+        if (score.dataset, score.model, *slot(score)) == (row.dataset, row.settings["against"], *place)
+        and score.pretrain_seed is not None
+    ]
+    if len(values) < 2 or len(random) < 2:
+        return row
+    # Both sides' seeds are in this interval, so nothing is left for the reach of one more untrained seed to say.
+    settings = {**row.settings, "interval": "Welch's t over seeds", "seed_reach": 0.0, "untrained_reach": seed_reach(random)}
+    return difference_row(row, "minus_random", welch(values, random), settings)
+
+
+def _every(score: Score) -> str:
+    return score.layer if score.choice == "every" else ""
+
+
+def _identity(score: Score) -> tuple[Any, ...]:
+    return score.model, score.role, score.dataset, *slot(score), _every(score), score.pretrain_seed
