@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from embodied_ssl.core import Example, View
 from embodied_ssl.datasets.io.pictures import ArrayPicture
 from embodied_ssl.datasets.source import DataSpec, Pixels, Sample, Source, Split
+from embodied_ssl.datasets.target import ArrayPlane, Boxes, Division, LabelledPictures, Target
 from embodied_ssl.errors import BadItem
 
 
@@ -86,3 +87,35 @@ class MemoryFrames:
 
     def take(self, indices: Sequence[int]) -> Pixels:
         return self.pixels[list(indices)]
+
+
+def labelled(count: int = 24, size: int = 40, classes: int = 2, divisions: int = 1) -> Target:
+    """Pictures of one coloured square each on dim noise, of which everything is known: label, tags, boxes, mask and depth.
+
+    The class is the square's colour. Every class is in both parts of every division, four times at least.
+    """
+    colours = np.array([(220, 40, 40), (40, 200, 60), (60, 80, 230), (220, 200, 40)])[:classes]
+    labels = np.arange(count) % classes
+    pictures, boxes, masks, depths = [], [], [], []
+    for number, label in enumerate(labels):
+        rng = np.random.default_rng(number)
+        picture = rng.integers(0, 60, (size, size, 3))
+        side = int(rng.integers(size // 3, size // 2))
+        top, left = (int(v) for v in rng.integers(0, size - side, 2))
+        inside = np.zeros((size, size), bool)
+        inside[top : top + side, left : left + side] = True
+        picture[inside] = colours[label] + rng.integers(-20, 20, 3)
+        pictures.append(picture.clip(0, 255).astype(np.uint8))
+        corners = np.array([[left, top, left + side, top + side]], np.float32)
+        boxes.append(Boxes(corners, np.array([label]), np.zeros(1, bool)))
+        masks.append(ArrayPlane(np.where(inside, label + 1, 0).astype(np.uint8)))
+        depths.append(ArrayPlane(np.where(inside, 1.0, 3.0).astype(np.float32)))
+    tags = np.eye(classes, dtype=np.int8)[labels]
+    source = LabelledPictures("squares", np.stack(pictures), labels=labels, tags=tags, boxes=boxes, masks=masks, depths=depths)
+    return Target("squares", source, tuple(_halves(labels, n) for n in range(divisions)), tuple("rgby"[:classes]), "made up")
+
+
+def _halves(labels: NDArray[np.int64], number: int) -> Division:
+    order = np.random.default_rng(number).permutation(len(labels))
+    train = np.concatenate([own[: len(own) // 2] for own in (order[labels[order] == label] for label in np.unique(labels))])
+    return Division(np.sort(train).astype(np.intp), np.setdiff1d(np.arange(len(labels)), train).astype(np.intp))

@@ -1,7 +1,7 @@
 """Rotation and SimCLR beside random init, on scenes: does asking which way is up help to tell a kitchen from a forest?
 
 Data: photographs to pretrain on in PHOTOS, and 15-Scene in SCENES (environment variables; several folders with commas).
-Time: about 10 minutes a run and seed on 2 CPU cores, then 2 minutes to judge each; 130,000 views a run.
+Time: about 4 minutes a run and seed on one CPU core, then a minute or two to judge each; 60,000 views a run.
 Command: PHOTOS=.. SCENES=.. embodied-ssl study configs/studies/pictures_on_scenes.py --out runs/pictures_on_scenes
 """
 
@@ -23,5 +23,5 @@ study = Study(
     },
     targets=[ClassFolder(os.environ.get("SCENES", ""))],
     seeds=(0, 1, 2),
-    views=130_000,
+    views=60_000,
 )

@@ -16,6 +16,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from embodied_ssl.backbones import Backbone
+from embodied_ssl.config import to_json
 from embodied_ssl.datasets.target import Division, Target
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.descriptors import DESCRIPTORS, describe
@@ -161,6 +162,7 @@ class Desk:
     def _complete(self, score: Score, protocol: AnyProtocol) -> Score:
         entry, target = self.entry, self.bench.target
         about = {"preprocessing": entry.preprocessing.to_json(), "split": target.note, "duplicates": target.duplicates}
+        about["protocol"] = to_json(protocol)
         if isinstance(protocol, OnFeatures):
             about["skipped"] = named(self.bench.pictures(entry.preprocessing).bad)
         main = score.metric == protocol.metric and score.choice != "every"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 
@@ -38,6 +38,11 @@ class OnFeatures(ABC):
     metric: ClassVar[str] = "accuracy"
     cost: ClassVar[float] = 5.0
     pooling: ClassVar[Pooling] = "global"
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """The protocol with the smallest settings that still do everything, for tests."""
+        return cls()
 
     @abstractmethod
     def run(self, train: FeatureTable, test: FeatureTable) -> list[Score]:
@@ -100,6 +105,11 @@ class OnNetworks(ABC):
     needs: ClassVar[str]
     metric: ClassVar[str] = "accuracy"
     cost: ClassVar[float] = 60.0
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """The protocol with the smallest settings that still do everything, for tests."""
+        return cls()
 
     @abstractmethod
     def run(self, job: Job) -> list[Score]:
