@@ -1,8 +1,7 @@
 """ImageNet: training and validation pictures by WordNet class, with the published 1 % and 10 % of the training pictures.
 
 Russakovsky et al. 2015. Labels of the test pictures were never published: validation is the test part here. The partial lists
-are those of Chen et al. 2020 (SimCLR, ``imagenet_subsets/``), balanced over classes. A copy of some classes only (ImageNet-100) is
-read likewise.
+are those of Chen et al. 2020 (SimCLR, ``imagenet_subsets/``), balanced over classes. Copies of fewer classes are read likewise.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class ImageNetFolder(TargetSpec):
         if len(classes) == CLASSES:
             _check_whole(root, train, test, classes)
         subsets = {name: _subset(path, train) for name, path in _subset_lists(root).items()}
-        note = f"{len(classes)} classes; the validation pictures are the test part, as test labels were never published"
+        note = "the validation pictures are the test part, as test labels were never published"
         name = "ImageNet" if len(classes) == CLASSES else f"ImageNet-{len(classes)}"
         return divided(name, base, train, test, classes, note, subsets=subsets)
 
@@ -70,7 +69,7 @@ class ImageNetFolder(TargetSpec):
                 (folder / part / synset).mkdir(parents=True, exist_ok=True)
                 for number in range(count):
                     name = f"{synset}_{number}.JPEG" if part == "train" else f"ILSVRC2012_val_{10 * label + number:08d}.JPEG"
-                    data = encode(numbered(100 * label + 10 * count + number), ".jpg")
+                    data = encode(numbered(100 * label + (50 if part == "val" else 0) + number), ".jpg")
                     (folder / part / synset / name).write_bytes(data)
         (folder / "imagenet_subsets").mkdir(exist_ok=True)
         (folder / "imagenet_subsets" / "10percent.txt").write_text("n02119789_3.JPEG\nn01440764_7.JPEG\nn15075141_0.JPEG\n")

@@ -177,7 +177,7 @@ def divided(
     cut = len(labels[0])
     duplicates = count_duplicates(map(Path, paths[:cut]), map(Path, paths[cut:])) if count_bytes else 0
     source = LabelledPictures(
-        f"{name} ({len(files)} pictures, {len(classes)} classes, {note})",
+        f"{name} ({len(files)} pictures, {len(classes)} classes)",
         paths,
         files,
         labels=[found[file] for found in labels for file in sorted(found)],
@@ -209,7 +209,7 @@ def array_target(
     check_labels(labels[cut:].tolist(), classes, f"the test part of '{root}'")
     known = {picture.tobytes() for picture in pictures[:cut]}
     duplicates = sum(picture.tobytes() in known for picture in pictures[cut:])
-    source = LabelledPictures(f"{name} ({len(pictures)} pictures, {len(classes)} classes, {note})", pictures, labels=labels)
+    source = LabelledPictures(f"{name} ({len(pictures)} pictures, {len(classes)} classes)", pictures, labels=labels)
     rows = np.arange(len(pictures), dtype=np.intp)
     division = Division(rows[:cut], rows[cut:])
     return Target(name, source, (division,), tuple(classes), note + duplicate_note(duplicates), duplicates)

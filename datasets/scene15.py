@@ -75,7 +75,7 @@ class Scene15(TargetSpec):
         if len(photos) != PUBLISHED:
             note += f"; {len(photos)} of the {PUBLISHED} published pictures"
         source = LabelledPictures(
-            f"15-Scene ({len(photos)} pictures, {len(CLASSES)} classes, {note})",
+            f"15-Scene ({len(photos)} pictures, {len(CLASSES)} classes)",
             paths,
             [f"{CLASSES[photo.label]}/{photo.name}" for photo in photos],
             labels=labels,

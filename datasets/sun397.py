@@ -69,7 +69,7 @@ class SUN397(TargetSpec):
             f"{len(test) // len(classes)} for test"
         )
         source = LabelledPictures(
-            f"SUN397 ({len(files)} pictures, {len(classes)} classes, {note})",
+            f"SUN397 ({len(files)} pictures, {len(classes)} classes)",
             [f"{root}/{file}" for file in files],
             files,
             labels=[labels[file] for file in files],
