@@ -40,7 +40,7 @@ class ImageNetFolder(TargetSpec):
     protocol: ClassVar[str] = "ImageNet: train/n01440764/*.JPEG, val/n01440764/*.JPEG (or flat with LOC_val_solution.csv)"
 
     def target(self) -> Target:
-        """Training and validation pictures; ``subsets`` hold the partial lists that are there.
+        """Training and validation pictures; ``subsets`` hold the partial lists that are there, and are empty without any.
 
         Raises:
             UserError: a class is missing from a part, a picture that a list names is missing, or all 1,000 classes are there
@@ -152,10 +152,12 @@ def _subset(path: Path, train: Listed) -> list[str]:
     by_name = {file.rpartition("/")[2]: file for file in train.files}
     present = {file.split("/")[1] for file in train.files}
     wanted = [name for name in dict.fromkeys(read_lines(path)) if name.partition("_")[0] in present]
+    if not wanted:
+        raise UserError(f"'{path}' names no picture of the classes in train/; accepted are lines such as n01440764_10026.JPEG")
     absent = [name for name in wanted if name not in by_name]
-    if absent or not wanted:
+    if absent:
         raise UserError(
-            f"train/ lacks {len(absent)} of the {len(wanted)} pictures that '{path}' names"
-            f"{f', the first {absent[0]!r}' if absent else ' of its classes'}; accepted are lines such as n01440764_10026.JPEG"
+            f"train/ lacks {len(absent)} of the {len(wanted)} pictures that '{path}' names, the first '{absent[0]}'; the copy is "
+            "incomplete: unpack it again"
         )
     return [by_name[name] for name in wanted]

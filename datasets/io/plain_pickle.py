@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 
 from embodied_ssl.errors import UserError
 
-_BROKEN = (
-    *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError),
-    *(ImportError, IndexError, KeyError, MemoryError, OverflowError),
-)
+_BROKEN = (pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, TypeError, ValueError)
 
 
 class _Kind:

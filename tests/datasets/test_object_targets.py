@@ -324,7 +324,7 @@ def test_imagenet_subsets_are_the_listed_training_pictures(tmp_path: Path) -> No
     ):
         spec.target()
     one.write_text("n00000001_5.JPEG\n")
-    with pytest.raises(UserError, match=r"1percent.txt' names of its classes"):
+    with pytest.raises(UserError, match=r"1percent.txt' names no picture of the classes in train/"):
         spec.target()
     shutil.rmtree(tmp_path / "imagenet_subsets")
     one.unlink()
