@@ -19,6 +19,9 @@ from embodied_ssl.errors import BadItem
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
 
 
+_PNG_END = b"IEND\xaeB`\x82"  # the last chunk and its checksum; something foreign may follow
+
+
 def crop_and_resize(pixels: Pixels, box: Box, size: tuple[int, int]) -> Pixels:
     """The part of uint8 [H, W, 3] inside ``box`` (top, left, height, width) as [h, w, 3]; area-averaged when shrinking."""
     top, left, height, width = box
@@ -38,7 +41,7 @@ def decode(data: bytes, name: str) -> Pixels:
     """
     if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[data.rfind(b"\xff\xda") :]:
         raise BadItem(name, "the JPEG is cut short")
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND" not in data[-64:]:
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and _PNG_END not in data:
         raise BadItem(name, "the PNG is cut short")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
