@@ -36,6 +36,7 @@ Workers = Annotated[int, typer.Option(min=-1, help="Processes that read data; th
 Seed = Annotated[int, typer.Option(help="Decides every random draw.")]
 MODEL = "A run folder, or an exported backbone."
 On = Annotated[str, typer.Option("--on", metavar="DATA", help="Labelled data: class folders, or a published data set's folder.")]
+Reader = Annotated[str, typer.Option("--as", metavar="READER", help="Read the data as this (see `list datasets`).")]
 Protocols = Annotated[
     str, typer.Option(help="With commas; see `list protocols`. `all` is every one the data allow; also pretext.")
 ]
@@ -101,6 +102,7 @@ def pretrain(
 def evaluate(
     run: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
     on: On = "",
+    reader: Reader = "",
     protocol: Protocols = "linear,knn,low-shot",
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as knn.k=200.")] = [],  # noqa: B006
     config: Annotated[str, typer.Option(help="The run's config, when it lies outside the package (for pretext).")] = "",
@@ -116,7 +118,7 @@ def evaluate(
     from embodied_ssl.evaluation.scores import format_table
     from embodied_ssl.progress import shown
 
-    request = _request(on, protocol, set_, seeds, supervised, device, cache, config, workers)
+    request = _request(on, reader, protocol, set_, seeds, supervised, device, cache, config, workers)
     with shown("evaluate") as progress:
         result = evaluate_run(run, request, lambda what, done, total: progress.update(done, total, what), progress.say)
     on_data = [score for score in result.scores if not score.protocol.startswith("pretext")]
@@ -136,6 +138,7 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="MODEL_A", help="A model; several runs of one method with commas between.")],
     second: Annotated[str, typer.Argument(metavar="MODEL_B", help="The other model, or models.")],
     on: On,
+    reader: Reader = "",
     protocol: Protocols = "linear,knn,low-shot",
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as knn.k=200.")] = [],  # noqa: B006
     seeds: Seeds = 3,
@@ -148,7 +151,7 @@ def compare(
     from embodied_ssl.evaluation.scores import format_differences, format_table
     from embodied_ssl.progress import shown
 
-    request = _request(on, protocol, set_, seeds, False, device, cache)
+    request = _request(on, reader, protocol, set_, seeds, False, device, cache)
     with shown("compare") as progress:
         found = compare_models(
             _words(first), _words(second), request, lambda what, done, total: progress.update(done, total, what)
@@ -189,6 +192,7 @@ def study(
 
 def _request(
     on: str,
+    reader: str,
     protocol: str,
     changes: list[str],
     seeds: int,
@@ -202,7 +206,7 @@ def _request(
     from embodied_ssl.evaluation.run import Request
 
     settings = Settings(random_seeds=tuple(range(seeds)), supervised=supervised, device=device)
-    return Request(on, tuple(_words(protocol)), tuple(changes), config, workers, settings, cache)
+    return Request(on, tuple(_words(protocol)), tuple(changes), config, workers, settings, cache, reader)
 
 
 @app.command()

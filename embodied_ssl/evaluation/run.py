@@ -34,6 +34,7 @@ class Request:
 
     Args:
         on: the folder of labelled data; "" when only the pretext question is asked.
+        reader: which reader opens it; "" for the first that recognises it.
         protocols: names; ``all`` is every protocol that the data have answers for.
         changes: ``key=value`` of the data's reader (``data.partitions=3``) or of a protocol (``knn.k=200``).
         config: the run's config, where it lies outside the package (for pretext).
@@ -49,6 +50,7 @@ class Request:
     workers: int = 0
     settings: Settings = field(default_factory=Settings)
     cached: bool = True
+    reader: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,9 @@ def protocols_of(names: Sequence[str], target: Target) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def open_data(root: str, changes: Sequence[str] = ()) -> Target:
+def open_data(root: str, changes: Sequence[str] = (), reader: str = "") -> Target:
     """The labelled data in a folder, with the settings of its reader changed by ``data.KEY=value``."""
-    spec: Mapping[str, TargetSpec] = {"data": target_spec(root)}
+    spec: Mapping[str, TargetSpec] = {"data": target_spec(root, reader)}
     for change in changes:
         spec = configs.override(spec, change)
     return spec["data"].target()
@@ -122,7 +124,7 @@ def preprocessing_of(card: Mapping[str, Any]) -> Preprocessing:
 def prepare(request: Request) -> tuple[Target, list[AnyProtocol], Settings]:
     """Open data and protocols, refusing what cannot be done before anything is computed."""
     own = [change for change in request.changes if change.startswith("data.")]
-    target = open_data(request.on, own)
+    target = open_data(request.on, own, request.reader)
     names = protocols_of([name for name in request.protocols if name != PRETEXT], target)
     protocols = open_protocols(names, [change for change in request.changes if change not in own])
     cache = cache_folder().parent / "evaluation" if request.cached else None
