@@ -1,8 +1,8 @@
 """Few labels: the early stages stay as pretraining left them, and what follows is learned from K labelled pictures a class.
 
-This is RotNet's experiment on CIFAR-10 (Gidaris et al. 2018): features of the second of four blocks are fixed, in eval
-mode, and a *new* block (a 3 x 3 and two 1 x 1 convolutions of 192 channels) with a linear layer learns on them from K = 20 to
-5,000 pictures a class. It shows how many labels good early features save. ``rest`` may instead keep the network's own later stages.
+This is RotNet's experiment on CIFAR-10 (Gidaris et al. 2018): features of the second of four blocks are fixed, in eval mode,
+and a *new* block (a 3 x 3 and two 1 x 1 convolutions of 192 channels) with a linear layer learns on them, from K = 20 to 5,000
+pictures a class. It shows how many labels good early features save. ``rest`` may keep the network's own later stages instead.
 
 Where we differ: K pictures are drawn several times (theirs are the first in the file); crops are random resized ones (theirs
 are shifted by up to 4 pixels); the last step is judged (their program keeps the epoch that is best on the test part).
