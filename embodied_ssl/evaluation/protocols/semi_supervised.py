@@ -129,8 +129,8 @@ def per_class(labels: Labels, share: float) -> int:
     return max(1, round(share * len(labels) / len(np.unique(labels))))
 
 
-# Chen et al. 2020 give 0.05 * B / 256 with Nesterov's momentum and 60 or 30 epochs from memory of the paper, not from their
-# program; that the rate falls along a cosine is our choice.
+# As SimCLR (Chen et al. 2020) is usually quoted, not checked against their program: 0.05 * B / 256, Nesterov's momentum, 60
+# epochs of 1 % and 30 of 10 %. That the rate falls along a cosine is our choice.
 SIMCLR_V1 = SemiSupervised(
     epochs=(60, 30),
     optimizer=SGD(rate=0.05, nesterov=True, weight_decay=0.0),
@@ -138,8 +138,8 @@ SIMCLR_V1 = SemiSupervised(
     schedule=Schedule("cosine", warmup=0.0),
     showing=Showing(batch_size=256, area=AREA),
 )
-# LARS at 0.005 * sqrt(B) for B = 1024, no warm-up. Theirs begins after the first layer of the projection head, which a
-# backbone no longer has. (For 10 % theirs trains 30 epochs.)
+# SimCLR v2 (Chen et al. 2020b): LARS at 0.005 * sqrt(B) for B = 1024, no decay, no warm-up, 60 epochs of 1 %; those of 10 % and
+# the cosine are ours. Theirs keeps the first layer of the projection head, which a backbone no longer has.
 SIMCLR_V2 = SemiSupervised(
     epochs=(60, 30),
     optimizer=LARS(rate=0.16, weight_decay=0.0),
