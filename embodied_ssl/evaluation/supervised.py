@@ -18,10 +18,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from embodied_ssl.backbones import Backbone, BackboneConfig
+from embodied_ssl.config import to_json
+from embodied_ssl.distributed import use_bf16
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.classifier import depth_groups, keyed_torch, linear_classifier
 from embodied_ssl.evaluation.pictures import Progress, silent
-from embodied_ssl.evaluation.supervision import Labelled, Phase, Showing, refuse_divergence, stated, train
+from embodied_ssl.evaluation.supervision import Labelled, Phase, Showing, refuse_divergence, train
 from embodied_ssl.files import atomic
 from embodied_ssl.keys import Word
 from embodied_ssl.optim import AdamW, OptimizerConfig, Schedule
@@ -75,7 +77,8 @@ def train_supervised(
         raise UserError(f"the supervised baseline was given a budget of {examples} pictures; give those seen in pretraining")
     with keyed_torch("supervised", seed, "weights"):
         backbone = config.build()
-    path = None if cache is None else cache / f"supervised-{_name(config, data, examples, seed, how)}.safetensors"
+    name = _name(config, data, examples, seed, how, torch.device(device))
+    path = None if cache is None else cache / f"supervised-{name}.safetensors"
     if path is None or not _recall(backbone, path):
         _learn(backbone, data, examples, seed, how, torch.device(device), on_progress)
         backbone.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -110,9 +113,10 @@ def _learn(
     refuse_divergence(losses, what)
 
 
-def _name(config: BackboneConfig, data: Labelled, examples: int, seed: int, how: Supervised) -> str:
+def _name(config: BackboneConfig, data: Labelled, examples: int, seed: int, how: Supervised, device: torch.device) -> str:
     hasher = hashlib.blake2b(digest_size=16)
-    settings = {**stated(how), **config.to_json(), **data.preprocessing.to_json(), "examples": examples, "seed": seed}
+    settings = {"how": to_json(how), "backbone": config.to_json(), "preprocessing": data.preprocessing.to_json()}
+    settings |= {"examples": examples, "seed": seed, "bf16": use_bf16(how.showing.precision, device)}
     hasher.update(json.dumps(settings, sort_keys=True).encode())
     hasher.update(data.pictures.fingerprint.encode())
     for part in (data.rows, data.labels):

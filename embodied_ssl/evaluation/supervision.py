@@ -257,6 +257,7 @@ def _set_rates(engine: torch.optim.Optimizer, phase: Phase, progress: float) -> 
                 group["momentum"] = momentum
 
 
-def stated(protocol: Any) -> dict[str, Any]:
-    """Every field of a frozen dataclass, for a score's settings; nested ones with their type."""
-    return {key: value for key, value in to_json(protocol).items() if key != "type"}
+def stated(protocol: Any, showing: Showing, job: Job) -> dict[str, Any]:
+    """Every field of a protocol, nested ones with their type, the seed, and whether bf16 was used: for a score."""
+    fields = {key: value for key, value in to_json(protocol).items() if key != "type"}
+    return {**fields, "seed": job.seed, "bf16": use_bf16(showing.precision, job.device)}

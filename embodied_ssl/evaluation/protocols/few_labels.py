@@ -126,7 +126,7 @@ class FewLabels(OnNetworks):
                 rows = draw_rows(data.labels, data.recordings, n, number)
                 found, stage = self._hits(job, data.part(rows), test, n, number)
                 hits.append(found)
-            settings = {**stated(self), "frozen_to": stage, "pictures": len(rows)}
+            settings = {**stated(self, self.showing, job), "frozen_to": stage, "pictures": len(rows)}
             scores += draw_scores(self.name, job.model, stage, n, np.asarray(hits, np.float32), test.labels, settings)
         return scores
 

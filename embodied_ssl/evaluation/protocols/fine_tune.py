@@ -114,7 +114,7 @@ class FineTune(OnNetworks):
         hits = predict(model, test, job.device, self.showing.precision) == test.labels
         peaks = spread(rate / 2, self.ratio, len(groups))
         settings = {
-            **stated(self),
+            **stated(self, self.showing, job),
             **chosen,
             "rate": rate,
             "rates": {group.name: peak for group, peak in zip(groups, peaks, strict=True)},

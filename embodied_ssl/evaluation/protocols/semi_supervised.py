@@ -78,7 +78,7 @@ class SemiSupervised(OnNetworks):
                 rows = draw_rows(data.labels, data.recordings, shots, number) if published is None else published
                 hits.append(self._hits(job, data.part(rows), test, share, epochs, number))
             settings = {
-                **stated(self),
+                **stated(self, self.showing, job),
                 "share": share,
                 "epochs": epochs,
                 "pictures": len(rows),
