@@ -110,3 +110,16 @@ def mean_per_class(hits: ArrayLike, labels: NDArray[np.int64]) -> float:
     """The mean over classes of each class's accuracy; hits [n] or [R, n]."""
     shares = np.atleast_2d(np.asarray(hits, np.float64)).mean(0)
     return float(np.mean([shares[labels == label].mean() for label in np.unique(labels)]))
+
+
+def per_class_replicates(hits: ArrayLike, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """`mean_per_class` on each of the `resamples` of the n items [B]; of a class that was not drawn, nothing is known.
+
+    Where all hits are equal, every replicate is that value.
+    """
+    shares = np.atleast_2d(np.asarray(hits, np.float64)).mean(0)
+    times = resamples(len(labels)).astype(np.float64)
+    classes = np.eye(int(labels.max()) + 1)[labels][:, np.unique(labels)]
+    drawn = times @ classes
+    right = times @ (classes * shares[:, None])
+    return np.asarray(np.nanmean(np.where(drawn > 0, right / np.maximum(drawn, 1), np.nan), axis=1), np.float64)

@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from embodied_ssl.evaluation.statistics import bootstrap, mean_per_class, paired_difference, seed_reach, t_interval, wilson
+from embodied_ssl.evaluation.statistics import (
+    bootstrap,
+    mean_per_class,
+    paired_difference,
+    per_class_replicates,
+    resamples,
+    seed_reach,
+    t_interval,
+    wilson,
+)
 
 
 def test_wilson_against_known_values() -> None:
@@ -70,3 +79,14 @@ def test_mean_per_class_counts_small_classes_fully() -> None:
     labels = np.array([0] * 9 + [1])
     assert mean_per_class([1] * 9 + [0], labels) == 0.5
     assert mean_per_class([[1] * 9 + [0], [1] * 10], labels) == 0.75
+
+
+def test_per_class_replicates_equal_a_slow_loop_and_are_constant_for_equal_hits() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 4, 40)
+    hits = rng.random((3, 40)) < 0.6
+    found = per_class_replicates(hits, labels)
+    for replicate, times in list(zip(found, resamples(40), strict=True))[:20]:
+        items = np.repeat(np.arange(40), times)
+        assert replicate == pytest.approx(mean_per_class(hits[:, items], labels[items]))
+    assert per_class_replicates(np.ones(40), labels).tolist() == [1.0] * len(found)

@@ -22,7 +22,7 @@ from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import FeatureTable
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.scores import Score
-from embodied_ssl.evaluation.statistics import mean_per_class, wilson
+from embodied_ssl.evaluation.statistics import mean_per_class, per_class_replicates, percentiles, wilson
 
 Matrix = NDArray[np.floating[Any]]
 Labels = NDArray[np.int64]
@@ -209,33 +209,24 @@ def accuracy_scores(
     """Accuracy with Wilson's interval, and mean per-class accuracy, of one fit: hits [n]."""
     share = wilson(int(hits.sum()), len(hits))
     rows = np.asarray(hits, np.float32)[None]
-    settings = {**settings, "interval": "Wilson, over test pictures"}
+    about: dict[str, Any] = {"model": model, "role": "run", "dataset": "", "protocol": protocol, "layer": layer, "n": len(hits)}
+    covers = {**settings, "interval": "Wilson, over test pictures"}
     return [
-        Score(
-            model,
-            "run",
-            "",
-            protocol,
-            layer,
-            "accuracy",
-            share.value,
-            None,
-            (share.low, share.high),
-            len(hits),
-            None,
-            None,
-            settings,
-            rows,
-        ),
-        Score(
-            model,
-            "run",
-            "",
-            protocol,
-            layer,
-            "mean_per_class_accuracy",
-            mean_per_class(rows, labels),
-            n=len(hits),
-            settings={**settings, "interval": "none"},
-        ),
+        Score(metric="accuracy", value=share.value, interval=(share.low, share.high), settings=covers, hits=rows, **about),
+        per_class_score(rows, labels, settings, **about),
     ]
+
+
+def per_class_score(hits: NDArray[np.float32], labels: Labels, settings: dict[str, Any], **about: Any) -> Score:
+    """Mean per-class accuracy of hits [R, n], with an interval over test pictures; ``about`` is the rest of the row."""
+    replicates = per_class_replicates(hits, labels)
+    covers = {**settings, "interval": "bootstrap, over test pictures"}
+    value = mean_per_class(hits, labels)
+    return Score(
+        metric="mean_per_class_accuracy",
+        value=value,
+        interval=percentiles(replicates),
+        settings=covers,
+        replicates=replicates,
+        **about,
+    )

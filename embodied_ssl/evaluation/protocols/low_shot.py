@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,10 @@ from embodied_ssl.evaluation.protocols.linear import (
     cross_validate,
     folded,
     make_folds,
+    per_class_score,
 )
 from embodied_ssl.evaluation.scores import Score
-from embodied_ssl.evaluation.statistics import bootstrap, mean_per_class
+from embodied_ssl.evaluation.statistics import bootstrap
 from embodied_ssl.keys import generator
 
 SHOTS = (1, 5, 10, 20, 50)
@@ -120,32 +121,33 @@ class LowShot(OnFeatures):
     def _rows(
         self, model: str, layer: str, how: str, n: int, choice: Choice, hits: NDArray[np.float32], labels: Labels
     ) -> list[Score]:
-        by_draw = hits.mean(1)
-        estimate = bootstrap(hits)
-        std = float(by_draw.std(ddof=1)) if self.draws > 1 else None
-        settings = {
-            "choice": how,
-            "C": choice.C,
-            "C_at_bound": choice.at_bound,
-            "draws": self.draws,
-            "standardised": True,
-            "interval": "bootstrap, over test pictures and draws",
-        }
-        interval = (estimate.low, estimate.high)
-        size = hits.shape[1]
-        per_class = mean_per_class(hits, labels)
-        return [
-            Score(model, "run", "", self.name, layer, "accuracy", estimate.value, std, interval, size, n, None, settings, hits),
-            Score(
-                model,
-                "run",
-                "",
-                self.name,
-                layer,
-                "mean_per_class_accuracy",
-                per_class,
-                n=size,
-                shots=n,
-                settings={**settings, "interval": "none"},
-            ),
-        ]
+        settings = {"choice": how, "C": choice.C, "C_at_bound": choice.at_bound, "draws": self.draws, "standardised": True}
+        return draw_scores(self.name, model, layer, n, hits, labels, settings)
+
+
+def draw_scores(
+    protocol: str,
+    model: str,
+    layer: str,
+    shots: int,
+    hits: NDArray[np.float32],
+    labels: Labels,
+    settings: dict[str, Any],
+    repeats: str = "draws",
+) -> list[Score]:
+    """Accuracy (mean, deviation and bootstrap interval over draws) and mean per-class accuracy: hits [R, n] of R ``repeats``."""
+    estimate = bootstrap(hits)
+    about: dict[str, Any] = {"model": model, "role": "run", "dataset": "", "protocol": protocol, "layer": layer, "shots": shots}
+    about["n"] = hits.shape[1]
+    return [
+        Score(
+            metric="accuracy",
+            value=estimate.value,
+            std=float(hits.mean(1).std(ddof=1)) if len(hits) > 1 else None,
+            interval=(estimate.low, estimate.high),
+            settings={**settings, "interval": f"bootstrap, over test pictures and {repeats}"},
+            hits=hits,
+            **about,
+        ),
+        per_class_score(hits, labels, settings, **about),
+    ]
