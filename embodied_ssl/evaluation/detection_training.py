@@ -68,13 +68,13 @@ class Recipe:
             elsewhere (a random one has none at all) is judged by a handicap that training would have removed.
     """
 
-    steps: int = 300
+    steps: int = 200
     batch: int = 4
     rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 1e-4
     warmup: int = 50
-    drops: tuple[int, ...] = (200, 270)
+    drops: tuple[int, ...] = (140, 180)
     clip: float = 10.0
     short_sides: tuple[int, ...] = (320,)
     test_side: int = 320

@@ -4,7 +4,7 @@ Linear figures and detection figures rank features differently (SwAV: best by SV
 
 | | form | trained | pictures x steps, rate | short side | BatchNorm |
 |---|---|---|---|---|---|
-| `LAPTOP` | pyramid | all | 4 x 300, 0.01 | 320 at most | frozen, estimated on the train part |
+| `LAPTOP` | pyramid | all | 4 x 200, 0.01 | 320 at most | frozen, estimated on the train part |
 | `MOCO_C4` | C4 | all | 16 x 24,000, 0.02, / 10 at 18k and 22k | 480-800, test 800 | the batch's, extra after the head |
 | `GOYAL_FROZEN` | C4 | new layers and layer4 | 4 x 50,000, 0.002, / 10 at 38k | 600 | frozen |
 
