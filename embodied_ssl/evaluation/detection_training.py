@@ -7,13 +7,12 @@ Legend: B pictures of a batch, H W pixels, n objects of one picture.
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,27 +21,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from embodied_ssl.backbones import Backbone
-from embodied_ssl.datasets.source import Pixels, Sample
 from embodied_ssl.datasets.target import Boxes, LabelledPictures, Rows
-from embodied_ssl.errors import BadItem, UserError
+from embodied_ssl.errors import UserError
+from embodied_ssl.evaluation.boxed_pictures import Shown, ahead, show
 from embodied_ssl.evaluation.detection_scores import Detections
 from embodied_ssl.evaluation.pictures import READERS, Preprocessing, Progress
 from embodied_ssl.keys import generator, torch_seed
-from embodied_ssl.views.crops import mirror
-
-
-class Shown(NamedTuple):
-    """A picture as the detector sees it.
-
-    Attributes:
-        pixels: uint8 [H, W, 3].
-        boxes: its objects, in these pixels.
-        scale: pixels here for one pixel there: along x and along y.
-    """
-
-    pixels: Pixels
-    boxes: Boxes
-    scale: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -94,43 +78,6 @@ class Recipe:
         """The learning rate of a step: a thousandth of the peak at step 0, the peak at the end of warm-up."""
         share = min(1.0, step / self.warmup) if self.warmup else 1.0
         return self.rate * (0.001 + 0.999 * share) * 0.1 ** sum(step >= drop for drop in self.drops)
-
-
-def show(sample: Sample, short: int, long: int, mirrored: bool = False) -> Shown:
-    """A picture with its shorter side resized to ``short``, or its longer to ``long`` where that is less; perhaps mirrored."""
-    picture, boxes = sample["picture"], sample["boxes"]
-    height, width = picture.size
-    factor = min(short / min(height, width), long / max(height, width))
-    size = max(1, round(height * factor)), max(1, round(width * factor))
-    pixels = picture.take((0, 0, height, width), size)
-    scale = size[1] / width, size[0] / height
-    corners = boxes.corners.reshape(-1, 4) * np.asarray(scale * 2, np.float32)
-    if mirrored:
-        pixels = mirror(pixels)
-        corners = np.stack([size[1] - corners[:, 2], corners[:, 1], size[1] - corners[:, 0], corners[:, 3]], 1)
-    return Shown(pixels, boxes._replace(corners=corners), scale)
-
-
-def readable(source: LabelledPictures, rows: Rows, on_progress: Progress) -> tuple[Rows, list[BadItem]]:
-    """The rows whose pictures can be decoded, and those that cannot."""
-
-    def check(row: int) -> BadItem | None:
-        try:
-            source[row]["picture"].size  # noqa: B018  # asking for the size decodes
-        except BadItem as error:
-            return error
-        return None
-
-    kept, bad = [], []
-    with ThreadPoolExecutor(READERS) as pool:
-        for done, (row, error) in enumerate(zip(rows.tolist(), pool.map(check, rows.tolist()), strict=True), start=1):
-            if error is None:
-                kept.append(row)
-            else:
-                bad.append(error)
-            if done % 256 == 0 or done == len(rows):
-                on_progress(f"checking {source.name}", done, len(rows))
-    return np.asarray(kept, np.intp), bad
 
 
 @dataclass
@@ -210,7 +157,7 @@ class Trainer:
         self.model.eval()
         found = []
         with ThreadPoolExecutor(READERS) as pool:
-            for done, shown in enumerate(_ahead(pool, self._test_picture, rows.tolist(), READERS), start=1):
+            for done, shown in enumerate(ahead(pool, self._test_picture, rows.tolist(), READERS), start=1):
                 given = self.model([self._render(shown)])[0]
                 corners = given["boxes"].cpu().numpy() / np.asarray(shown.scale * 2, np.float32)
                 found.append(Detections(corners, given["labels"].cpu().numpy() - 1, given["scores"].cpu().numpy()))
@@ -252,7 +199,7 @@ class Trainer:
             return self._train_picture(int(shuffled(turn)[position]), generator(*key, "view", place))
 
         with ThreadPoolExecutor(READERS) as pool:
-            shown = _ahead(pool, read, range(count * size), 2 * size)
+            shown = ahead(pool, read, range(count * size), 2 * size)
             for _ in range(count):
                 yield [next(shown) for _ in range(size)]
 
@@ -303,14 +250,3 @@ def _answers(boxes: Boxes, device: torch.device) -> dict[str, Tensor]:
     has_area = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
     labels = torch.from_numpy(boxes.labels[has_area].astype(np.int64) + 1)
     return {"boxes": torch.from_numpy(corners[has_area]).to(device), "labels": labels.to(device)}
-
-
-def _ahead(pool: ThreadPoolExecutor, read: Callable[[int], Shown], places: Iterable[int], count: int) -> Iterator[Shown]:
-    """What ``read`` makes of each place, in order; ``count`` of them always under way."""
-    waiting: deque[Future[Shown]] = deque()
-    for place in places:
-        waiting.append(pool.submit(read, place))
-        if len(waiting) > count:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
