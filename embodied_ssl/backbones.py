@@ -210,7 +210,7 @@ class _TimmBackbone(Backbone):
 
     def __init__(self, name: str, net: nn.Module, taken: dict[str, int], channels: int, probe_size: int) -> None:
         self.taken = list(taken.values())
-        super().__init__(name, net, {stage: () for stage in taken}, channels, probe_size)
+        super().__init__(name, net, dict.fromkeys(taken, ()), channels, probe_size)
 
     def forward(self, pictures: Tensor) -> Features:
         net: Any = self.net
@@ -230,6 +230,7 @@ def _timm(config: BackboneConfig) -> Backbone:
     if not timm.is_model(name):
         raise UserError(f"timm has no network '{name}'{suggest(name, timm.list_models())}")
     options: dict[str, Any] = {"pretrained": False, "num_classes": 0, "in_chans": config.channels}
+    net: Any
     try:
         net = timm.create_model(name, dynamic_img_size=True, **options)  # transformers that can take other sizes
     except TypeError:

@@ -53,6 +53,13 @@ WRAPPERS = (
 )
 TORCHVISION_CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 LIGHTLY_CHILDREN = {"0": "conv1", "1": "bn1", "2": "layer1", "3": "layer2", "4": "layer3", "5": "layer4"}
+RESNETS: dict[tuple[int, ...], str] = {  # blocks in each of the four layers, and whether blocks are bottlenecks
+    (2, 2, 2, 2, False): "resnet18",
+    (3, 4, 6, 3, False): "resnet34",
+    (3, 4, 6, 3, True): "resnet50",
+    (3, 4, 23, 3, True): "torchvision:resnet101",
+    (3, 8, 36, 3, True): "torchvision:resnet152",
+}
 COUNTER = "num_batches_tracked"  # of BatchNorm; changes nothing in eval mode, and old files lack it
 
 Names = dict[str, str]  # what a network would call a weight -> what the file calls it
@@ -215,16 +222,9 @@ def guess_architecture(stored: Mapping[str, Tensor]) -> BackboneConfig | None:
     for names in unwrapped(list(stored)):
         if "conv1.weight" in names and "layer1.0.conv1.weight" in names:
             first = stored[names["conv1.weight"]]
-            blocks = tuple(len({n.split(".")[1] for n in names if n.startswith(f"layer{i}.")}) for i in range(1, 5))
-            kind = (blocks, "layer1.0.conv3.weight" in names)
-            name = {
-                ((2, 2, 2, 2), False): "resnet18",
-                ((3, 4, 6, 3), False): "resnet34",
-                ((3, 4, 6, 3), True): "resnet50",
-                ((3, 4, 23, 3), True): "torchvision:resnet101",
-                ((3, 8, 36, 3), True): "torchvision:resnet152",
-            }.get(kind)
-            return BackboneConfig(name, first.shape[1], "small" if first.shape[2] == 3 else "large") if name else None
+            blocks = [len({name.split(".")[1] for name in names if name.startswith(f"layer{i}.")}) for i in range(1, 5)]
+            known = RESNETS.get((*blocks, "layer1.0.conv3.weight" in names))
+            return BackboneConfig(known, first.shape[1], "small" if first.shape[2] == 3 else "large") if known else None
     return None
 
 
