@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -88,7 +88,7 @@ class BackboneConfig:
     """Which network, by name.
 
     Args:
-        name: one of `names()`, or ``timm:NAME`` with the timm extra installed.
+        name: one of `names()`, ``torchvision:NAME``, or ``timm:NAME`` with the timm extra installed.
         channels: input channels.
         stem: of a ResNet: ``large`` (7x7 stride 2 and max-pool: ImageNet) or ``small`` (3x3, no pool: 32-pixel pictures).
     """
@@ -109,6 +109,8 @@ class BackboneConfig:
         """
         if self.name.startswith("timm:"):
             return _timm(self)
+        if self.name.startswith("torchvision:"):
+            return _torchvision(self)
         if self.name not in _BUILDERS:
             raise UserError(f"no backbone '{self.name}'{suggest(self.name, names())}")
         return _BUILDERS[self.name](self)
@@ -164,13 +166,59 @@ def _conv4(config: BackboneConfig) -> Backbone:
     return Backbone(config.name, net, {part: (part,) for part, _ in net.named_children()}, config.channels)
 
 
+def _torchvision(config: BackboneConfig) -> Backbone:
+    """A classification network of torchvision: a ResNet's four layers, or ``features`` cut where the map shrinks."""
+    import torchvision
+
+    name = config.name.removeprefix("torchvision:")
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise UserError(f"torchvision has no network '{name}'{suggest(name, known)}")
+    if name.startswith(("resnet", "resnext", "wide_resnet")):
+        return _resnet(replace(config, name=name))
+    net = torchvision.models.get_model(name, weights=None)
+    if config.channels != 3 or not isinstance(getattr(net, "features", None), nn.Sequential):
+        raise UserError(f"torchvision's '{name}' cannot be cut into stages of {config.channels} channels; give timm:NAME instead")
+    parts = _cut_where_maps_shrink(net.features)
+    if not parts:
+        raise UserError(f"torchvision's '{name}' keeps its channels last; give timm:NAME instead")
+    net.classifier = nn.Identity()
+    return Backbone(config.name, net, parts, config.channels, probe_size=224)
+
+
+def _cut_where_maps_shrink(features: nn.Sequential) -> dict[str, tuple[str, ...]]:
+    """Stages of a sequence of layers, each named after its last layer; none when what comes out are no maps [B, C, S, S]."""
+    training = features.training
+    features.eval()
+    names, sides = [], []
+    with torch.no_grad():
+        x = torch.zeros(1, 3, 224, 224)
+        for name, layer in features.named_children():
+            x = layer(x)
+            names.append(f"features.{name}")
+            sides.append(x.shape[-1])
+    features.train(training)
+    if x.shape[-1] != x.shape[-2]:
+        return {}
+    ends = [i for i, side in enumerate(sides) if i + 1 == len(sides) or sides[i + 1] < side]
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    return {names[end]: tuple(names[start : end + 1]) for start, end in zip(starts, ends, strict=True)}
+
+
 class _TimmBackbone(Backbone):
-    """Any timm network that gives its features stage by stage."""
+    """Any timm network that gives its intermediate maps: tokens come on their grid, and the vector is pooled as timm does."""
+
+    def __init__(self, name: str, net: nn.Module, taken: dict[str, int], channels: int, probe_size: int) -> None:
+        self.taken = list(taken.values())
+        super().__init__(name, net, dict.fromkeys(taken, ()), channels, probe_size)
 
     def forward(self, pictures: Tensor) -> Features:
-        maps = dict(zip(self.stages, self.net(pictures), strict=True))
-        last = maps[self.stages[-1]]
-        return Features(maps, last.mean(dim=(2, 3)))
+        net: Any = self.net
+        last, maps = net.forward_intermediates(pictures, indices=self.taken)
+        return Features(dict(zip(self.stages, maps, strict=True)), net.forward_head(last, pre_logits=True))
+
+
+TRANSFORMER_STAGES = 4  # of blocks that all have one resolution, those at each quarter of the depth are shown
 
 
 def _timm(config: BackboneConfig) -> Backbone:
@@ -179,13 +227,22 @@ def _timm(config: BackboneConfig) -> Backbone:
     except ImportError:
         raise UserError(f"backbone '{config.name}' needs timm; pip install 'embodied-ssl[timm]'") from None
     name = config.name.removeprefix("timm:")
+    if not timm.is_model(name):
+        raise UserError(f"timm has no network '{name}'{suggest(name, timm.list_models())}")
+    options: dict[str, Any] = {"pretrained": False, "num_classes": 0, "in_chans": config.channels}
+    net: Any
     try:
-        net = timm.create_model(name, pretrained=False, features_only=True, in_chans=config.channels)
-    except (RuntimeError, AttributeError) as error:
-        raise UserError(f"timm cannot build '{name}' stage by stage ({error}); choose another network") from None
-    stages: dict[str, tuple[str, ...]] = {str(module): () for module in net.feature_info.module_name()}
-    size = (getattr(net, "default_cfg", None) or {}).get("input_size", (3, 64, 64))[1]
-    return _TimmBackbone(config.name, net, stages, config.channels, probe_size=size)
+        net = timm.create_model(name, dynamic_img_size=True, **options)  # transformers that can take other sizes
+    except TypeError:
+        net = timm.create_model(name, **options)
+    if not hasattr(net, "forward_intermediates"):
+        raise UserError(f"timm's '{name}' does not give its intermediate maps; choose another network")
+    info = net.feature_info
+    one_resolution = len({stage["reduction"] for stage in info}) == 1 and len(info) > TRANSFORMER_STAGES
+    quarters = [(i + 1) * len(info) // TRANSFORMER_STAGES - 1 for i in range(TRANSFORMER_STAGES)]
+    taken = quarters if one_resolution else range(len(info))
+    size = net.default_cfg.get("input_size", (3, 64, 64))[1]
+    return _TimmBackbone(config.name, net, {info[i]["module"]: i for i in taken}, config.channels, probe_size=size)
 
 
 _BUILDERS: dict[str, Callable[[BackboneConfig], Backbone]] = {

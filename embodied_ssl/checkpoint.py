@@ -19,17 +19,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import pickle
 import subprocess
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from embodied_ssl import __version__
@@ -37,9 +34,9 @@ from embodied_ssl.backbones import Backbone, BackboneConfig
 from embodied_ssl.errors import UserError
 from embodied_ssl.files import atomic, write_json
 from embodied_ssl.views.pixels import MEAN, STD
+from embodied_ssl.weights import fill, load_tensors, read_weights
 
 FORMAT = 1
-PREFIXES = ("module.", "backbone.", "net.", "encoder.")  # what wraps a network's names when it is saved
 
 
 def save_checkpoint(
@@ -68,27 +65,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: absent, unreadable, not a checkpoint of ours, or a pickle that holds code.
     """
-    state = _load_tensors(path)
+    state = load_tensors(path)
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError(f"'{path}' is not a checkpoint of embodied_ssl (format {FORMAT}); give a run folder made by pretrain")
     return state
-
-
-def _load_tensors(path: Path) -> Any:
-    if not path.exists():
-        raise UserError(f"'{path}' does not exist; give a run folder or a file of weights")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles of other programs, which are refused in one line below
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" not in str(error):
-            raise UserError(f"'{path}' cannot be read as a checkpoint (it is cut short, or another kind of file)") from None
-        raise UserError(
-            f"'{path}' holds more than tensors and is not loaded, because that could run code; save a state_dict"
-        ) from None
-    except Exception as error:  # a spoilt pickle can fail in any way
-        raise UserError(f"'{path}' cannot be read as a checkpoint ({_first_line(error)})") from None
 
 
 def adopt_buffers(module: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -152,13 +132,18 @@ def load_backbone(given: Path) -> tuple[Backbone, dict[str, Any]]:
     return backbone, card
 
 
-def load_weights(backbone: Backbone, given: Path) -> list[str]:
+def load_weights(backbone: Backbone, given: Path, least: float = 1.0) -> list[str]:
     """Start a backbone from a run folder, a .safetensors file or a state_dict file.
 
-    Prefixes such as ``module.``, ``backbone.`` and ``net.`` are stripped; a classifier's weights are left out.
+    Names are unwrapped as `embodied_ssl.weights` says; a classifier's weights are left out.
+
+    Args:
+        backbone: filled in place.
+        given: the folder or file.
+        least: the share of the backbone's weights that must be found, in 0..1.
 
     Returns:
-        The names that were in the file but not in the backbone.
+        What is in the file but not in the backbone, under the file's names.
 
     Raises:
         UserError: weights are missing or have other shapes: another architecture.
@@ -167,42 +152,7 @@ def load_weights(backbone: Backbone, given: Path) -> list[str]:
         given = next((p for p in (given / "backbone" / "model.safetensors", given / "model.safetensors") if p.exists()), given)
         if given.is_dir():
             raise UserError(f"'{given}' holds no backbone/model.safetensors; give a run folder or a file of weights")
-    state = _strip_prefixes(_read_weights(given))
-    own = backbone.net.state_dict()
-    missing = sorted(own.keys() - state.keys())
-    shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
-    if missing or shapes:
-        example = f"{missing[0]} is missing" if missing else f"{shapes[0]} is {tuple(state[shapes[0]].shape)} there"
-        raise UserError(
-            f"'{given}' is not a {backbone.name}: {len(missing)} weights missing, {len(shapes)} of other shapes ({example}); "
-            "choose the architecture with --set backbone.name="
-        )
-    backbone.net.load_state_dict({name: state[name] for name in own})
-    return sorted(state.keys() - own.keys())
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        if not path.exists():
-            raise UserError(f"'{path}' does not exist; give a run folder or a file of weights")
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"'{path}' cannot be read as safetensors ({_first_line(error)})") from None
-    state = _load_tensors(path)
-    for key in ("learner", "state_dict", "model", "teacher"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"'{path}' holds no weights by name; save a state_dict")
-    return state
-
-
-def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What lies under the wrappers, layer by layer; weights beside a wrapped network (a head's) are left out."""
-    while prefix := next((p for p in PREFIXES if any(name.startswith(p) for name in state)), ""):
-        state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    return state
+    return list(fill(backbone.net, read_weights(given), backbone.name, given, least).left_out)
 
 
 def versions() -> dict[str, str]:

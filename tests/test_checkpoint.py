@@ -218,7 +218,7 @@ def test_another_architecture_is_named(tmp_path: Path, given: str) -> None:
         state["conv1.0.weight"] = torch.zeros(16, 1, 3, 3)
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(
-        UserError, match=r"is not a conv4: .*conv1\.0\.weight is .*; choose the architecture with --set"
+        UserError, match=r"is not a conv4: 19 of 20 weights found; 1 .*conv1\.0\.weight.* Choose the architecture: --set"
     ) as caught:
         load_weights(conv4(), tmp_path / "w.safetensors")
     assert "\n" not in str(caught.value)

@@ -1,11 +1,12 @@
 """Is the space of features healthy? Measures that need no labels: collapse, rank, alignment, uniformity, likeness of two spaces.
 
-All take features [N, D] as float arrays and compute in float64. Legend: N examples, D features.
+All take features [N, D] as float arrays and compute in float64. Legend: N examples, D features, A pictures with V views each.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,11 +42,45 @@ def rank_me(features: ArrayLike, centre: bool = True) -> float:
     large singular value and would hide all others (iid features with mean 50: 3.9 of 128). Needs N well above D.
     """
     z = _rows(features)
-    values = np.linalg.svd(z - z.mean(0) if centre else z, compute_uv=False)
+    return _entropy_rank(np.linalg.svd(z - z.mean(0) if centre else z, compute_uv=False))
+
+
+def _entropy_rank(values: NDArray[Any]) -> float:
+    """How many values share the sum, by the exp of their shares' entropy; 1e-7 is added to each as in the paper."""
     if not values.any():
         return 1.0  # a single point: no directions at all, counted as one
     shares = values / values.sum() + 1e-7
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def lidar(views: ArrayLike, delta: float = 1e-4) -> float:
+    """Effective rank of what tells pictures apart in units of what views change (LiDAR, Thilak et al. 2023).
+
+    Pictures are the classes of a linear discriminant and their views the members; the shares of the eigenvalues of
+    Sw^-1/2 Sb Sw^-1/2 have an entropy, whose exp this is. k when pictures differ alike in k directions and views leave those
+    alone. The mean of V views keeps 1 / V of what views change: the share of a direction with variance b between pictures and
+    w within is as b / w + 1 / V, so that features of noise alone give D, and V should not be small. It is at most A - 1.
+
+    Args:
+        views: features [A, V, D] of V augmented views of each of A pictures.
+        delta: added to the diagonal of Sw, as a share of its mean. The paper adds 1e-4 itself, which makes the figure depend on
+            the scale of the features.
+
+    Raises:
+        ValueError: not [A, V, D] with at least 2 pictures of at least 2 views.
+    """
+    z = np.asarray(views, np.float64)
+    if z.ndim != 3 or z.shape[0] < 2 or z.shape[1] < 2 or z.shape[2] < 1:
+        raise ValueError(f"views are [A, V, D] with A and V at least 2, not {list(z.shape)}")
+    pictures, count, width = z.shape
+    means = z.mean(1)
+    between = means - means.mean(0)
+    within = (z - means[:, None]).reshape(-1, width)
+    sw = within.T @ within / (pictures * count)
+    sw[np.diag_indices(width)] += delta * (np.trace(sw) / width or 1.0)  # views that change nothing: plain effective rank
+    scale, axes = np.linalg.eigh(sw)
+    whitened = between @ axes / np.sqrt(scale)
+    return _entropy_rank(np.linalg.svd(whitened, compute_uv=False) ** 2)
 
 
 def alignment(first: ArrayLike, second: ArrayLike) -> float:
@@ -75,12 +110,20 @@ def cka(first: ArrayLike, second: ArrayLike, unbiased: bool = True) -> float:
     The biased form (Kornblith et al. 2019) reads D / (N + D) for unrelated features; the unbiased one (HSIC_1, Song et al. 2012)
     about 0, and may be slightly negative. Memory grows with N squared.
     """
-    k, m = (_gram(_rows(part), unbiased) for part in (first, second))
-    if k.shape != m.shape:
-        raise ValueError(f"cka compares the same examples in two spaces; got {len(k)} and {len(m)} examples")
-    product = _hsic(k, m, unbiased)
-    scale = np.sqrt(_hsic(k, k, unbiased) * _hsic(m, m, unbiased))
-    return float(product / scale) if scale > 0 else 0.0
+    return float(cka_matrix([first], [second], unbiased)[0, 0])
+
+
+def cka_matrix(first: Sequence[ArrayLike], second: Sequence[ArrayLike], unbiased: bool = True) -> Rows:
+    """`cka` of every space of one network (rows) with every space of another (columns), for the same examples: float64 [m, n]."""
+    grams = [[_gram(_rows(part), unbiased) for part in parts] for parts in (first, second)]
+    sizes = sorted({len(gram) for side in grams for gram in side})
+    if len(sizes) > 1:
+        raise ValueError(f"cka compares the same examples in two spaces; got {' and '.join(map(str, sizes))} examples")
+    norms = [[_hsic(gram, gram, unbiased) for gram in side] for side in grams]
+    scales = np.sqrt(np.outer(np.maximum(norms[0], 0), np.maximum(norms[1], 0)))  # 0 for a collapsed space
+    products = np.array([[_hsic(k, m, unbiased) for m in grams[1]] for k in grams[0]])
+    matrix: Rows = np.divide(products, scales, out=np.zeros_like(products), where=scales > 0)
+    return matrix
 
 
 def _gram(rows: Rows, unbiased: bool) -> Rows:
