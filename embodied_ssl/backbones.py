@@ -119,6 +119,13 @@ class BackboneConfig:
         return asdict(self)
 
 
+def untrained(config: BackboneConfig, seed: int) -> Backbone:
+    """A network as it is before any training; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return config.build()
+
+
 def names() -> list[str]:
     """The built-in backbones."""
     return sorted(_BUILDERS)

@@ -34,7 +34,7 @@ Json = Annotated[str, typer.Option("--json", metavar="FILE", help="Also write th
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 Workers = Annotated[int, typer.Option(min=-1, help="Processes that read data; they change nothing but the time. -1 chooses.")]
 Seed = Annotated[int, typer.Option(help="Decides every random draw.")]
-MODEL = "A run folder, or an exported backbone."
+MODEL = "A run folder, a file of weights (FILE or FILE@ARCHITECTURE), torchvision:NAME, timm:NAME, or FILE.py:FUNCTION."
 On = Annotated[str, typer.Option("--on", metavar="DATA", help="Labelled data: class folders, or a published data set's folder.")]
 Reader = Annotated[str, typer.Option("--as", metavar="READER", help="Read the data as this (see `list datasets`).")]
 Protocols = Annotated[
@@ -239,30 +239,29 @@ def simulate(
 
 @app.command()
 def embed(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or an exported backbone.")],
+    run: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
     on: Annotated[str, typer.Option("--on", metavar="FOLDER", help="A folder of pictures.")],
     out: Annotated[str, typer.Option(metavar="FILE", help="features.npy or features.parquet")] = "features.parquet",
     device: Device = "auto",
     json_file: Json = "",
 ) -> None:
     """Write the features of every picture in a folder."""
-    from embodied_ssl.checkpoint import load_backbone
     from embodied_ssl.distributed import choose_device
     from embodied_ssl.evaluation.embedding import embed_folder
-    from embodied_ssl.evaluation.run import preprocessing_of
+    from embodied_ssl.evaluation.models import open_model
     from embodied_ssl.progress import shown
 
-    backbone, card = load_backbone(Path(run))
+    model = open_model(run)
     with shown("embed") as progress:
         rows, bad = embed_folder(
-            backbone,
-            preprocessing_of(card),
+            model.backbone,
+            model.preprocessing,
             on,
             Path(out),
             choose_device(device),
             lambda what, done, total: progress.update(done, total, what),
         )
-    result = {"file": out, "rows": rows, "width": backbone.width, "left_out": [str(item) for item in bad]}
+    result = {"file": out, "rows": rows, "width": model.backbone.width, "left_out": [str(item) for item in bad]}
     _print_facts(result)
     _write_json(json_file, result)
 

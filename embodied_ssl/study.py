@@ -27,11 +27,11 @@ from embodied_ssl.datasets.target import Target, TargetSpec
 from embodied_ssl.distributed import choose_device
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.bench import Settings
+from embodied_ssl.evaluation.models import open_model
 from embodied_ssl.evaluation.protocol import AnyProtocol
 from embodied_ssl.evaluation.protocols.knn import Knn
 from embodied_ssl.evaluation.protocols.linear import Linear
 from embodied_ssl.evaluation.protocols.low_shot import LowShot
-from embodied_ssl.evaluation.run import open_candidate
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.transfer import evaluate
 from embodied_ssl.files import write_json
@@ -240,7 +240,7 @@ def _judge(study: Study, row: Row, model: str, target: Target, cell: Path, devic
     key = _key(study, protocols, target, model)
     if not again and _read(cell, key) is not None:
         return False
-    candidate = replace(open_candidate(model), name=row.label)
+    candidate = replace(open_model(model), name=row.label)
     settings = replace(study.settings, device=str(choose_device(device)), cache=cell.parent.parent / "cache")
     found = evaluate([candidate], target, protocols, settings, lambda what, done, total: progress.update(done, total, what))
     write_json(cell, {"key": key, "row": dataclasses.asdict(row), "scores": [score.to_json() for score in found]})

@@ -16,7 +16,7 @@ from embodied_ssl.cli import main
 from embodied_ssl.datasets.class_folder import ClassFolder
 from embodied_ssl.datasets.io.pictures import FilePicture
 from embodied_ssl.datasets.picture_folder import PictureFolder
-from embodied_ssl.evaluation.run import preprocessing_of
+from embodied_ssl.evaluation.models import preprocessing_of
 from embodied_ssl.files import read_lines
 from embodied_ssl.start import Options
 from embodied_ssl.trainer import pretrain

@@ -15,8 +15,9 @@ from scipy import stats
 
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.differences import difference, difference_row, slot
+from embodied_ssl.evaluation.models import open_model
 from embodied_ssl.evaluation.pictures import Progress, silent
-from embodied_ssl.evaluation.run import Request, open_candidate, prepare
+from embodied_ssl.evaluation.run import Request, prepare
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.statistics import Estimate
 from embodied_ssl.evaluation.transfer import evaluate
@@ -55,7 +56,7 @@ def compare(first: Sequence[str], second: Sequence[str], request: Request, on_pr
         raise UserError(f"'{shared[0]}' is on both sides; compare two different runs" if shared else "give a run on both sides")
     target, protocols, settings = prepare(request)
     names = _names([*first, *second])
-    models = [replace(open_candidate(given), name=name) for given, name in zip([*first, *second], names, strict=True)]
+    models = [replace(open_model(given), name=name) for given, name in zip([*first, *second], names, strict=True)]
     scores = evaluate(models, target, protocols, settings, on_progress)
     sides = names[: len(first)], names[len(first) :]
     caution = (

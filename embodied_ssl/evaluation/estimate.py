@@ -11,9 +11,10 @@ import torch
 from embodied_ssl.datasets.target import Target
 from embodied_ssl.evaluation.bench import Bench, Desk, Entry, Settings, fitting
 from embodied_ssl.evaluation.features import frozen
+from embodied_ssl.evaluation.models import Model
 from embodied_ssl.evaluation.pictures import silent
 from embodied_ssl.evaluation.protocol import AnyProtocol, OnFeatures
-from embodied_ssl.evaluation.transfer import Candidate, check, entrants
+from embodied_ssl.evaluation.transfer import check, entrants
 
 TIMED = 32  # pictures in the forward pass that is timed
 
@@ -40,7 +41,7 @@ class Estimate:
         return f"about {duration(sum(self.parts.values()))} for {self.models} models" + (f": {parts}" if parts else "") + known
 
 
-def estimate(models: Sequence[Candidate], target: Target, protocols: Sequence[AnyProtocol], settings: Settings) -> Estimate:
+def estimate(models: Sequence[Model], target: Target, protocols: Sequence[AnyProtocol], settings: Settings) -> Estimate:
     """What is about to be done, roughly; costs one small forward pass.
 
     Raises:

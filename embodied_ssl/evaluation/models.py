@@ -17,13 +17,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from embodied_ssl.backbones import Backbone, BackboneConfig, Features, names
+from embodied_ssl.backbones import Backbone, BackboneConfig, Features, names, untrained
 from embodied_ssl.checkpoint import load_backbone
 from embodied_ssl.config import import_file
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.pictures import Preprocessing
 from embodied_ssl.evaluation.scores import Role
-from embodied_ssl.evaluation.transfer import untrained
 from embodied_ssl.views.pixels import MEAN, STD
 from embodied_ssl.weights import Match, fill, guess_architecture, read_weights
 
@@ -41,7 +40,7 @@ class Model:
 
     Attributes:
         name: as shown in tables.
-        backbone: with its weights.
+        backbone: with its weights; never changed.
         config: how to build the same network untrained; None where that is not known (a function's network).
         preprocessing: what the network expects.
         role: ``run`` of ours; ``external`` of others; ``supervised`` where the file says so (a classifier of 1,000 classes).
@@ -52,9 +51,9 @@ class Model:
 
     name: str
     backbone: Backbone
-    config: BackboneConfig | None
-    preprocessing: Preprocessing
-    role: Role
+    config: BackboneConfig | None = field(default_factory=BackboneConfig)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    role: Role = "run"
     pretrain_seed: int | None = None
     examples_seen: int = 0
     about: Mapping[str, Any] = field(default_factory=dict)

@@ -9,20 +9,18 @@ from typing import Any
 
 from embodied_ssl import config as configs
 from embodied_ssl import discover
-from embodied_ssl.backbones import BackboneConfig
-from embodied_ssl.checkpoint import load_backbone
 from embodied_ssl.datasets.io.array_cache import cache_folder
 from embodied_ssl.datasets.target import Target, TargetSpec
 from embodied_ssl.distributed import choose_device
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.evaluation.bench import Settings
 from embodied_ssl.evaluation.estimate import estimate
-from embodied_ssl.evaluation.pictures import Preprocessing, Progress
+from embodied_ssl.evaluation.models import open_model
+from embodied_ssl.evaluation.pictures import Progress
 from embodied_ssl.evaluation.protocol import AnyProtocol
 from embodied_ssl.evaluation.scores import Score, save_scores
 from embodied_ssl.evaluation.targets import target_spec
-from embodied_ssl.evaluation.transfer import Candidate, evaluate
-from embodied_ssl.views.pixels import MEAN, STD
+from embodied_ssl.evaluation.transfer import evaluate
 
 PRETEXT = "pretext"
 USUAL = ("linear", "knn", "low-shot")
@@ -96,31 +94,6 @@ def open_protocols(names: Sequence[str], changes: Sequence[str] = ()) -> list[An
     return list(found.values())
 
 
-def open_candidate(given: str) -> Candidate:
-    """A network to be judged, from a run folder or an exported backbone."""
-    backbone, card = load_backbone(Path(given))
-    origin = card.get("origin", {})
-    return Candidate(
-        Path(given).name,
-        backbone,
-        BackboneConfig(**card["architecture"]),
-        preprocessing_of(card),
-        pretrain_seed=origin.get("seed"),
-        examples_seen=int(origin.get("examples_seen", 0)),
-    )
-
-
-def preprocessing_of(card: Mapping[str, Any]) -> Preprocessing:
-    """What pictures an exported backbone is judged on: its own mean and deviation, at its training size but at least 96 pixels.
-
-    Small training crops show objects larger than whole pictures do, so judging at a larger size is usual and better.
-    """
-    stated = card.get("preprocessing", {})
-    size = max(96, int(stated.get("size") or 96))
-    mean, std = (tuple(stated.get(name, usual)) for name, usual in (("mean", MEAN), ("std", STD)))
-    return Preprocessing(size, round(size * 7 / 6), mean, std)
-
-
 def prepare(request: Request) -> tuple[Target, list[AnyProtocol], Settings]:
     """Open data and protocols, refusing what cannot be done before anything is computed."""
     own = [change for change in request.changes if change.startswith("data.")]
@@ -149,7 +122,7 @@ def evaluate_run(given: str, request: Request, on_progress: Progress, say: Any =
     scores: list[Score] = []
     notes: list[str] = []
     ready = prepare(request) if on_data else None  # what is refused is better refused before the pretext question
-    candidate = open_candidate(given)
+    model = open_model(given)
     if PRETEXT in request.protocols:
         from embodied_ssl.evaluation.pretext import evaluate_pretext, lines
 
@@ -160,8 +133,8 @@ def evaluate_run(given: str, request: Request, on_progress: Progress, say: Any =
         notes += lines(asked)
     if ready:
         target, protocols, settings = ready
-        say(estimate([candidate], target, protocols, settings).line())
-        found = evaluate([candidate], target, protocols, settings, on_progress)
+        say(estimate([model], target, protocols, settings).line())
+        found = evaluate([model], target, protocols, settings, on_progress)
         _keep(Path(given), target.name, found)
         scores += found
         notes.append(f"{target.name}: {target.note}")

@@ -8,47 +8,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from typing import Any
 
-import torch
-
-from embodied_ssl.backbones import Backbone, BackboneConfig
+from embodied_ssl.backbones import Backbone, BackboneConfig, untrained
 from embodied_ssl.datasets.target import Target
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.evaluation.bench import Bench, Desk, Entry, Settings, fitting
 from embodied_ssl.evaluation.descriptors import DESCRIPTORS
 from embodied_ssl.evaluation.differences import minus_random, with_random_means
-from embodied_ssl.evaluation.pictures import Preprocessing, Progress, silent
-from embodied_ssl.evaluation.protocol import AnyProtocol, Job, OnFeatures
-from embodied_ssl.evaluation.scores import Role, Score
+from embodied_ssl.evaluation.models import Model
+from embodied_ssl.evaluation.pictures import Preprocessing, Progress, read_pictures, silent
+from embodied_ssl.evaluation.protocol import AnyProtocol, OnFeatures
+from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.supervised import train_supervised
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A network to be judged.
-
-    Args:
-        name: as shown in tables.
-        backbone: with its trained weights; never changed.
-        config: how to build the same network untrained; None where that is not known, which leaves out that baseline.
-        preprocessing: what the network expects.
-        role: ``run``; ``supervised`` or ``external`` for networks from elsewhere.
-        pretrain_seed: the seed it was trained with, where known.
-        examples_seen: pictures seen in pretraining, where known: the budget of the supervised baseline.
-    """
-
-    name: str
-    backbone: Backbone
-    config: BackboneConfig | None = field(default_factory=BackboneConfig)
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    role: Role = "run"
-    pretrain_seed: int | None = None
-    examples_seen: int = 0
+from embodied_ssl.evaluation.supervision import Labelled
 
 
 def evaluate(
-    models: Sequence[Candidate],
+    models: Sequence[Model],
     target: Target,
     protocols: Sequence[AnyProtocol],
     settings: Settings | None = None,
@@ -88,7 +65,7 @@ def evaluate(
     return scores + minus_random(scores, {entry.model: entry.baseline for entry in entries if entry.baseline})
 
 
-def check(models: Sequence[Candidate], target: Target, protocols: Sequence[AnyProtocol], settings: Settings) -> None:
+def check(models: Sequence[Model], target: Target, protocols: Sequence[AnyProtocol], settings: Settings) -> None:
     """Refuse what cannot be done before anything is read."""
     if not protocols:
         raise UserError(f"no protocol was given that judges by {', '.join(target.answers)}, which is what {target.name} has")
@@ -122,7 +99,7 @@ def _check_labels(target: Target) -> None:
 
 
 def entrants(
-    models: Sequence[Candidate],
+    models: Sequence[Model],
     target: Target,
     protocols: Sequence[AnyProtocol],
     settings: Settings,
@@ -150,7 +127,7 @@ def entrants(
 
 
 def _supervised(
-    models: Sequence[Candidate], target: Target, settings: Settings, on_progress: Progress, plan_only: bool
+    models: Sequence[Model], target: Target, settings: Settings, on_progress: Progress, plan_only: bool
 ) -> Iterator[Entry]:
     """Each architecture trained with the first division's train labels for as many pictures as the longest run saw."""
     if target.source.labels is None:
@@ -158,28 +135,17 @@ def _supervised(
     for name, model in {random_name(m, models): m for m in models if m.config and m.examples_seen}.items():
         assert model.config is not None
         examples = max(m.examples_seen for m in models if m.config and random_name(m, models) == name)
-        job = Job(
-            name,
-            _builder(model.config, 0),
-            model.preprocessing,
-            target,
-            target.divisions[0],
-            torch.device(settings.device),
-            cache=settings.cache,
-            on_progress=on_progress,
-        )
-        trained = job.build() if plan_only else train_supervised(job, examples)
-        yield Entry(name.replace("random", "supervised", 1), "supervised", 0, model.preprocessing, _copier(trained), name)
+        backbone = untrained(model.config, 0)
+        if not plan_only:
+            pictures = read_pictures(target.source, model.preprocessing, on_progress, settings.cache)
+            rows = pictures.find(target.divisions[0].train)
+            data = Labelled(pictures, rows, len(target.classes), model.preprocessing)
+            options: dict[str, Any] = {"device": settings.device, "cache": settings.cache, "on_progress": on_progress}
+            backbone = train_supervised(model.config, data, examples, **options)
+        yield Entry(name.replace("random", "supervised", 1), "supervised", 0, model.preprocessing, _copier(backbone), name)
 
 
-def untrained(config: BackboneConfig, seed: int) -> Backbone:
-    """A network as it is before any training; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return config.build()
-
-
-def random_name(model: Candidate, models: Sequence[Candidate]) -> str:
+def random_name(model: Model, models: Sequence[Model]) -> str:
     """The untrained twin's name; numbered where networks of one name differ in build or preprocessing."""
     assert model.config is not None
     kinds = list(dict.fromkeys((m.config, m.preprocessing) for m in models if m.config and m.config.name == model.config.name))

@@ -9,14 +9,15 @@ import pytest
 from made_up import labelled
 
 from embodied_ssl import discover
-from embodied_ssl.backbones import BackboneConfig
+from embodied_ssl.backbones import BackboneConfig, untrained
 from embodied_ssl.datasets.target import Target
 from embodied_ssl.evaluation.bench import Settings
 from embodied_ssl.evaluation.features import weights_hash
+from embodied_ssl.evaluation.models import Model
 from embodied_ssl.evaluation.pictures import Preprocessing
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.scores import Score, format_table, headline
-from embodied_ssl.evaluation.transfer import Candidate, evaluate, untrained
+from embodied_ssl.evaluation.transfer import evaluate
 
 PROTOCOLS = sorted(discover.protocols())
 CONV4 = BackboneConfig("conv4")
@@ -30,8 +31,8 @@ def target() -> Target:
 
 
 @cache
-def candidate() -> Candidate:
-    return Candidate("mine", untrained(CONV4, 8), CONV4, Preprocessing(size=32, resize=36), pretrain_seed=8)
+def candidate() -> Model:
+    return Model("mine", untrained(CONV4, 8), CONV4, Preprocessing(size=32, resize=36), pretrain_seed=8)
 
 
 @cache

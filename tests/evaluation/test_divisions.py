@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from embodied_ssl.backbones import BackboneConfig
+from embodied_ssl.backbones import BackboneConfig, untrained
 from embodied_ssl.datasets.target import Division, LabelledPictures, Target
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.bench import Settings
@@ -17,13 +17,14 @@ from embodied_ssl.evaluation.differences import difference
 from embodied_ssl.evaluation.divisions import VALUES, corrected_t, over_divisions
 from embodied_ssl.evaluation.estimate import duration, estimate
 from embodied_ssl.evaluation.features import FeatureTable
+from embodied_ssl.evaluation.models import Model
 from embodied_ssl.evaluation.pictures import Preprocessing
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.protocols.knn import Knn
 from embodied_ssl.evaluation.score_cache import ScoreCache, fingerprint
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.statistics import percentiles, resamples
-from embodied_ssl.evaluation.transfer import Candidate, evaluate, untrained
+from embodied_ssl.evaluation.transfer import evaluate
 
 CONV4 = BackboneConfig("conv4")
 SMALL = Preprocessing(size=24, resize=28)
@@ -122,7 +123,7 @@ def test_subtracting_pairs_single_runs_by_picture_and_several_by_seed() -> None:
 
 def test_several_divisions_go_through_evaluate_and_every_picture_is_seen_once() -> None:
     target = made_up()
-    model = Candidate("mine", untrained(CONV4, 4), CONV4, SMALL)
+    model = Model("mine", untrained(CONV4, 4), CONV4, SMALL)
     said: list[str] = []
     rows = evaluate(
         [model], target, [Knn(k=3)], Settings(random_seeds=(0, 1), descriptors=("raw16",)), lambda what, *_: said.append(what)
@@ -155,7 +156,7 @@ class Counting(OnFeatures):
 
 
 def test_known_rows_are_not_computed_again_and_any_change_is(tmp_path: Path) -> None:
-    target, model = made_up(1), Candidate("mine", untrained(CONV4, 4), CONV4, SMALL)
+    target, model = made_up(1), Model("mine", untrained(CONV4, 4), CONV4, SMALL)
     settings = Settings(random_seeds=(0,), descriptors=("raw16",), cache=tmp_path)
     first = evaluate([model], target, [Counting()], settings)
     assert len(Counting.asked) == 3
@@ -199,7 +200,7 @@ def test_a_target_is_known_by_its_files_and_answers(tmp_path: Path) -> None:
 
 
 def test_the_estimate_knows_what_is_known(tmp_path: Path) -> None:
-    target, model = made_up(2), Candidate("mine", untrained(CONV4, 4), CONV4, SMALL)
+    target, model = made_up(2), Model("mine", untrained(CONV4, 4), CONV4, SMALL)
     settings = Settings(random_seeds=(0, 1), descriptors=("raw16",), cache=tmp_path)
     before = estimate([model], target, [Knn(k=3)], settings)
     assert (before.models, before.known, before.pairs) == (4, 0, 4)
@@ -213,7 +214,7 @@ def test_the_estimate_knows_what_is_known(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_judged_is_refused_before_any_work() -> None:
-    target, model = made_up(1), Candidate("mine", untrained(CONV4, 4), CONV4, SMALL)
+    target, model = made_up(1), Model("mine", untrained(CONV4, 4), CONV4, SMALL)
 
     @dataclass(frozen=True)
     class Tagged(Counting):

@@ -4,27 +4,28 @@ import numpy as np
 import pytest
 import torch
 
-from embodied_ssl.backbones import BackboneConfig
+from embodied_ssl.backbones import BackboneConfig, untrained
 from embodied_ssl.datasets.class_folder import ClassFolder
 from embodied_ssl.datasets.target import Division, Target
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.bench import Settings
+from embodied_ssl.evaluation.models import Model
 from embodied_ssl.evaluation.pictures import Preprocessing, Progress, silent
 from embodied_ssl.evaluation.run import open_protocols, protocols_of
 from embodied_ssl.evaluation.scores import Score, format_table, load_scores, save_scores
 from embodied_ssl.evaluation.targets import open_target
-from embodied_ssl.evaluation.transfer import Candidate, evaluate, untrained
+from embodied_ssl.evaluation.transfer import evaluate
 
 CONV4 = BackboneConfig("conv4")
 SMALL = Preprocessing(size=24, resize=28)
 
 
-def candidate(name: str = "mine", seed: int = 9, **more: object) -> Candidate:
-    return Candidate(name, untrained(CONV4, seed), CONV4, SMALL, **more)  # type: ignore[arg-type]
+def candidate(name: str = "mine", seed: int = 9, **more: object) -> Model:
+    return Model(name, untrained(CONV4, seed), CONV4, SMALL, **more)  # type: ignore[arg-type]
 
 
 def judge(
-    models: list[Candidate],
+    models: list[Model],
     data: str | Target,
     names: tuple[str, ...] = ("linear", "knn", "low-shot"),
     on_progress: Progress = silent,
@@ -120,7 +121,7 @@ def test_rows_round_trip_and_repeat_exactly(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_networks_of_other_preprocessing_get_untrained_twins_of_their_own(tiny: Path) -> None:
-    other = Candidate("other", untrained(CONV4, 1), CONV4, Preprocessing(size=16, resize=16), role="supervised")
+    other = Model("other", untrained(CONV4, 1), CONV4, Preprocessing(size=16, resize=16), role="supervised")
     rows = judge([candidate(), other], str(tiny), ("knn",), random_seeds=(0,), descriptors=())
     assert {s.model for s in rows if s.role == "random"} == {"random conv4 (1)", "random conv4 (2)"}
     against = {s.model: s.settings["against"] for s in rows if s.metric == "minus_random"}
@@ -189,7 +190,7 @@ def test_a_small_part_of_fifteen_scenes(data_root: Path) -> None:
     labels = whole.source.labels
     some = [np.concatenate([part[labels[part] == label][:15] for label in range(15)]) for part in whole.divisions[0]]
     target = Target("scene15 small", whole.source, (Division(*some),), whole.classes, whole.note)
-    model = Candidate("conv4", untrained(CONV4, 7), CONV4, Preprocessing())
+    model = Model("conv4", untrained(CONV4, 7), CONV4, Preprocessing())
     rows = judge([model], target, ("linear", "knn"), random_seeds=(0, 1))
     last = {s.model: s.value for s in rows if s.metric == "accuracy" and s.choice == "best" and s.protocol == "linear"}
     assert last["gist"] > 0.35 > last["raw16"] > 1 / 15
