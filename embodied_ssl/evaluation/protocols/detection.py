@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -49,11 +49,17 @@ class Detection(OnNetworks):
 
     name: ClassVar[str] = "detection"
     needs: ClassVar[str] = "boxes"
+    metric: ClassVar[str] = "AP50"
+    cost: ClassVar[float] = 800.0
     preset: str = "laptop"
     detector: DetectorConfig = SMALL
     recipe: Recipe = field(default_factory=Recipe)
     trials: int = 1
     kind: Kind = "area"
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(recipe=Recipe(steps=2, batch=2, precise_batches=1, short_sides=(64,), test_side=64, long_side=64))
 
     def run(self, job: Job) -> list[Score]:
         """AP50, AP75 and AP (the mean over thresholds 0.5, 0.55, ..., 0.95), each a mean over classes.

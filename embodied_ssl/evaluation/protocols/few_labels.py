@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -93,6 +93,7 @@ class FewLabels(OnNetworks):
 
     name: ClassVar[str] = "few-labels"
     needs: ClassVar[str] = "label"
+    cost: ClassVar[float] = 60.0
     shots: tuple[int, ...] = SHOTS
     stage: str = MIDDLE
     rest: Rest = "new"
@@ -101,6 +102,10 @@ class FewLabels(OnNetworks):
     optimizer: OptimizerConfig = field(default_factory=lambda: SGD(rate=0.1, nesterov=True))
     schedule: Schedule = field(default_factory=lambda: Schedule("step", warmup=0.0, drops=(0.35, 0.7, 0.85), gamma=0.2))
     showing: Showing = field(default_factory=lambda: Showing(area=(0.5, 1.0)))
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(shots=(2, 4), examples=48, draws=2)
 
     def __post_init__(self) -> None:
         if self.draws < 1 or self.examples < 1:

@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -92,6 +92,7 @@ class FineTune(OnNetworks):
 
     name: ClassVar[str] = "fine-tune"
     needs: ClassVar[str] = "label"
+    cost: ClassVar[float] = 50.0
     epochs: int = 4
     head_epochs: int = 1
     rate: float = 2e-3
@@ -101,6 +102,10 @@ class FineTune(OnNetworks):
     gradual: bool = False
     optimizer: OptimizerConfig = field(default_factory=lambda: AdamW(betas=(0.95, 0.99)))
     showing: Showing = field(default_factory=Showing)
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(epochs=1, showing=Showing(batch_size=12))
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.head_epochs) < 1 or min(self.rate, self.ratio, *self.tried) <= 0:

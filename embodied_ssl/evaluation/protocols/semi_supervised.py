@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class SemiSupervised(OnNetworks):
 
     name: ClassVar[str] = "semi-supervised"
     needs: ClassVar[str] = "label"
+    cost: ClassVar[float] = 60.0
     shares: tuple[float, ...] = (0.01, 0.1)
     epochs: tuple[int, ...] = (20, 20)
     least_steps: int = 100
@@ -56,6 +57,10 @@ class SemiSupervised(OnNetworks):
     head_rate: float = 0.2
     schedule: Schedule = field(default_factory=lambda: Schedule("step", warmup=0.0, drops=(0.6, 0.8), gamma=0.2))
     showing: Showing = field(default_factory=lambda: Showing(area=AREA))
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(shares=(0.5,), epochs=(1,), least_steps=2, draws=2)
 
     def __post_init__(self) -> None:
         if len(self.epochs) != len(self.shares) or self.draws < 1 or not all(0 < share <= 1 for share in self.shares):
