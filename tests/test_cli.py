@@ -77,12 +77,15 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["pretrain", "rotation_photos"], "no data folder was given; set it with --set data.root=FOLDER"),
         (["pretrain", "rotation_photos", "--device", "tpu"], "no device 'tpu'; give cpu, cuda or auto"),
         (["pretrian"], "No such command 'pretrian'"),
-        (["fly"], "No such command 'fly'; there is demo, doctor, embed, evaluate"),
+        (["fly"], "No such command 'fly'; there is compare, demo"),
         (["list", "method"], "nothing is called 'method' here, did you mean 'methods'?"),
         (["show", "rotation_photos", "--on", "/nowhere"], "data folder '/nowhere' does not exist"),
         (["inspect", "/nowhere"], "'/nowhere' does not exist"),
         (["evaluate", "/nowhere", "--on", "/nowhere"], "'/nowhere' does not exist"),
-        (["embed", "/nowhere", "--on", "/nowhere"], "'/nowhere' does not exist"),
+        (["embed", "/nowhere", "--on", "/nowhere"], "there is no model '/nowhere'; accepted are a run folder"),
+        (["compare", "a", "a", "--on", "/nowhere"], "'a' is on both sides; compare two different runs"),
+        (["study", "nowhere.py"], "no config file 'nowhere.py'"),
+        (["study", __file__, "--shard", "2/2"], "must define `study`"),
     ],
 )
 def test_a_mistake_is_one_line(
