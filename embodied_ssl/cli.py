@@ -163,6 +163,36 @@ def compare(
 
 
 @app.command()
+def diagnose(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL [MODEL]", help=MODEL)],
+    on: On,
+    out: Annotated[str, typer.Option(metavar="FILE", help="The report.")] = "diagnosis.html",
+    size: Annotated[int, typer.Option(min=0, help="Pixels that networks are shown; 0 for each one's own.")] = 0,
+    device: Device = "auto",
+    cache: Cache = True,
+    json_file: Json = "",
+) -> None:
+    """Examine networks without training anything: rank, likeness, attention, neighbours, filters, layout."""
+    from embodied_ssl.diagnosis import diagnose as examine
+    from embodied_ssl.evaluation.run import evaluation_cache
+    from embodied_ssl.progress import shown
+
+    kept = evaluation_cache() if cache else None
+    with shown("diagnose") as progress:
+        found = examine(
+            models,
+            on,
+            Path(out),
+            size=size,
+            device=device,
+            cache=kept,
+            on_progress=lambda what, done, total: progress.update(done, total, what),
+        )
+    _say(f"report: {found.report}")
+    _write_json(json_file, [row.to_json() for row in found.rows])
+
+
+@app.command()
 def study(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A Python file that defines `study`.")],
     out: Annotated[str, typer.Option(help="The study's folder; runs/NAME if not given.")] = "",

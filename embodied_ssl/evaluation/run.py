@@ -94,13 +94,18 @@ def open_protocols(names: Sequence[str], changes: Sequence[str] = ()) -> list[An
     return list(found.values())
 
 
+def evaluation_cache() -> Path:
+    """Where pictures, features and rows are kept: beside the other caches, under ``$EMBODIED_SSL_CACHE``."""
+    return cache_folder().parent / "evaluation"
+
+
 def prepare(request: Request) -> tuple[Target, list[AnyProtocol], Settings]:
     """Open data and protocols, refusing what cannot be done before anything is computed."""
     own = [change for change in request.changes if change.startswith("data.")]
     target = open_data(request.on, own, request.reader)
     names = protocols_of([name for name in request.protocols if name != PRETEXT], target)
     protocols = open_protocols(names, [change for change in request.changes if change not in own])
-    cache = cache_folder().parent / "evaluation" if request.cached else None
+    cache = evaluation_cache() if request.cached else None
     return target, protocols, replace(request.settings, device=str(choose_device(request.settings.device)), cache=cache)
 
 
