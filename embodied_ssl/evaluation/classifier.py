@@ -79,13 +79,19 @@ class Group:
             parameter.requires_grad_(trained)
 
 
+def parts_of_stage(backbone: Backbone, stage: str) -> tuple[str, ...]:
+    """The children of the plain network that make a stage; where that is not said (timm), the one called like it, if any."""
+    modules = dict(backbone.net.named_modules())
+    return backbone.parts[stage] or ((stage,) if stage in modules else ())
+
+
 def groups_of(model: Classifier, runs: Sequence[Sequence[str]]) -> list[Group]:
     """One group a run of stages, shallow to deep, and one for the head; groups without parameters are left out.
 
-    What lies in no stage (or in a network that does not say which part is in which stage) belongs to the first group.
+    What lies in no stage belongs to the first group.
     """
     backbone = model.backbone
-    owner = {f"net.{part}": i for i, run in enumerate(runs) for stage in run for part in backbone.parts[stage]}
+    owner = {f"net.{part}": i for i, run in enumerate(runs) for stage in run for part in parts_of_stage(backbone, stage)}
     modules: list[list[nn.Module]] = [[] for _ in runs]
     for name, module in backbone.named_modules():
         owners = [i for part, i in owner.items() if f"{name}.".startswith(f"{part}.")]

@@ -42,7 +42,7 @@ CPU = torch.device("cpu")
 SMALL = Preprocessing(size=24, resize=28)
 QUICK = Showing(batch_size=16, precision="fp32")
 TUNE = FineTune(epochs=6, rate=2e-2, showing=QUICK)
-SEMI = SemiSupervised(shares=(0.1, 0.5), epochs=(1, 10), least_steps=10, draws=2, showing=QUICK)
+SEMI = SemiSupervised(shares=(0.1, 0.5), epochs=(1, 10), least_steps=10, draws=2, rates_for=16, showing=QUICK)
 FEW = FewLabels(shots=(20,), examples=240, draws=2, showing=QUICK)
 
 
@@ -286,13 +286,18 @@ def test_one_per_cent_of_1500_pictures_of_15_classes_is_one_of_each() -> None:
     assert np.bincount(labels[rows]).tolist() == [1] * 15
 
 
-def test_trunk_and_head_follow_swavs_schedule() -> None:
-    phase = SemiSupervised().phase(20, 12811)
-    assert phase.steps == round(20 * 12811 / 32)
+def test_trunk_and_head_follow_swavs_schedule_at_its_batch() -> None:
+    swav = SemiSupervised(showing=Showing(batch_size=256))
+    phase = swav.phase(20, 12811)
+    assert phase.steps == round(20 * 12811 / 256)
     for progress, factor in ((0, 1), (0.59, 1), (0.6, 0.2), (0.8, 0.04), (0.99, 0.04)):  # epochs 0, 12 and 16 of 20
         assert list(phase.rates(progress)) == pytest.approx([0.01 * factor, 0.2 * factor])
-    assert SemiSupervised().phase(20, 15).steps == 100
-    assert SIMCLR_V2.optimizer.rate == pytest.approx(0.005 * math.sqrt(1024))
+    few = SemiSupervised().phase(20, 16)
+    assert few.steps == 100
+    assert list(few.rates(0)) == pytest.approx([0.01 / 16, 0.2 / 16])  # 16 pictures a step
+    for batch in (256, 1024):
+        large = dataclasses.replace(SIMCLR_V2, showing=Showing(batch_size=batch)).phase(60, 12811)
+        assert list(large.rates(0)) == pytest.approx([0.005 * math.sqrt(batch)] * 2)
 
 
 def test_published_subsets_are_used_and_otherwise_drawn() -> None:

@@ -17,14 +17,14 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embodied_ssl.backbones import Backbone, Features
 from embodied_ssl.errors import UserError, suggest
-from embodied_ssl.evaluation.classifier import Classifier, Group, groups_of, keyed_torch, linear_classifier
+from embodied_ssl.evaluation.classifier import Classifier, Group, groups_of, keyed_torch, linear_classifier, parts_of_stage
 from embodied_ssl.evaluation.features import frozen
 from embodied_ssl.evaluation.protocol import Job, OnNetworks
-from embodied_ssl.evaluation.protocols.linear import Labels
 from embodied_ssl.evaluation.protocols.low_shot import draw_rows, draw_scores
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.supervision import Labelled, Phase, Showing, parts_of, predict, refuse_divergence, stated, train
@@ -126,12 +126,14 @@ class FewLabels(OnNetworks):
             raise UserError(f"few-labels with {self.shots} pictures a class needs more than the {rarest} there are; give fewer")
         scores: list[Score] = []
         for n in shots:
-            hits = []
+            hits, losses = [], []
             for number in range(self.draws):
                 rows = draw_rows(data.labels, data.recordings, n, number)
-                found, stage = self._hits(job, data.part(rows), test, n, number)
-                hits.append(found)
+                right, loss, stage = self._hits(job, data.part(rows), test, n, number)
+                hits.append(right)
+                losses.append(loss)
             settings = {**stated(self, self.showing, job), "frozen_to": stage, "pictures": len(rows)}
+            settings["final_loss"] = float(np.mean(losses))
             scores += draw_scores(self.name, job.model, stage, n, np.asarray(hits, np.float32), test.labels, settings)
         return scores
 
@@ -149,18 +151,19 @@ class FewLabels(OnNetworks):
         if self.rest == "new":
             model = _with_new_block(backbone, early, size, classes, *key)
             return model, groups_of(model, [early]), stage
-        if not late or not all(backbone.parts[name] for name in late):
+        parts = [part for name in late for part in parts_of_stage(backbone, name)]
+        if not parts:
             raise UserError(
                 f"{backbone.name} has no stages of its own to train after '{stage}'; use rest='new' or an earlier stage"
             )
         model = linear_classifier(backbone, classes, *key)
         if self.rest == "scratch":
             with keyed_torch(*key, "scratch"):
-                for part in (part for name in late for part in backbone.parts[name]):
+                for part in parts:
                     restart(backbone.net.get_submodule(part))
         return model, groups_of(model, [early, late]), stage
 
-    def _hits(self, job: Job, data: Labelled, test: Labelled, n: int, number: int) -> tuple[Labels, str]:
+    def _hits(self, job: Job, data: Labelled, test: Labelled, n: int, number: int) -> tuple[NDArray[np.bool_], float, str]:
         key: tuple[Word, ...] = (self.name, job.seed, n, number)
         model, groups, stage = self.model(job.build(), job.preprocessing.size, data.classes, *key)
         what = f"{n} a class on {stage} of {job.model}, draw {number + 1} of {self.draws}"
@@ -176,7 +179,8 @@ class FewLabels(OnNetworks):
             on_step=partial(job.on_progress, what),
         )
         refuse_divergence(losses, what)
-        return np.asarray(predict(model, test, job.device, self.showing.precision) == test.labels), stage
+        hits = predict(model, test, job.device, self.showing.precision) == test.labels
+        return hits, float(losses[-10:].mean()), stage
 
     def phase(self, groups: int, pictures: int) -> Phase:
         """All but the first group, at one rate."""

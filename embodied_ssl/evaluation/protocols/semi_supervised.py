@@ -1,10 +1,11 @@
 """Semi-supervised: the whole network is fine-tuned on 1 % and 10 % of the train part's labels, and judged on the test part.
 
 The default is SwAV's schedule (Caron et al. 2020): 20 epochs, trunk at 0.01, new head at 0.2, both times 0.2 after 12 and 16, no
-decay. A published subset is used where the target has one; else pictures are drawn, equally many of each class and at
-least one, the same ones as in low-shot draws of that size, so that fine-tuned and frozen networks are judged on the same labels.
+decay. A published subset is used where the target has one; else pictures are drawn, equally many of each class and at least
+one, the same ones as in low-shot draws of that size, so that fine-tuned and frozen networks are judged on the same labels.
 
-Where we differ: 1 % of a small data set is a handful of pictures and 20 epochs of it a handful of steps, so there is a
+Where we differ: the rates are taken to be for 256 pictures a step and scaled to what a step has (at 32, as they are, they
+diverged on 15-Scene); 1 % of a small data set is a handful of pictures and 20 epochs of it a handful of steps, so there is a
 least number of steps; and training is repeated over draws, because one draw of so few pictures says little.
 """
 
@@ -15,6 +16,7 @@ from functools import partial
 from typing import ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embodied_ssl.datasets.target import Rows
 from embodied_ssl.errors import UserError
@@ -26,6 +28,7 @@ from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.supervision import Labelled, Phase, Showing, parts_of, predict, refuse_divergence, stated, train
 from embodied_ssl.optim import LARS, SGD, OptimizerConfig, Schedule
 
+Hits = NDArray[np.bool_]
 AREA = (0.08, 1.0)  # of the pictures' random crops, as for ImageNet
 
 
@@ -40,8 +43,10 @@ class SemiSupervised(OnNetworks):
         epochs: passes over them, for each share.
         least_steps: and at least so many steps.
         draws: repeats, each with other pictures (but for a published subset), another head and another order.
-        optimizer: its rate is the trunk's.
-        head_rate: of the new linear layer.
+        optimizer: its rate is the trunk's, for ``rates_for`` pictures a step.
+        head_rate: of the new linear layer, likewise.
+        rates_for: pictures a step that the rates are meant for; steps of B have rate * (B / rates_for) ** ``scaling``.
+        scaling: 1 is the usual linear scaling, 0 none.
         schedule: of both rates.
         showing: batches, crops, and what BatchNorm does.
     """
@@ -55,6 +60,8 @@ class SemiSupervised(OnNetworks):
     draws: int = 3
     optimizer: OptimizerConfig = field(default_factory=lambda: SGD(rate=0.01, weight_decay=0.0))
     head_rate: float = 0.2
+    rates_for: int = 256
+    scaling: float = 1.0
     schedule: Schedule = field(default_factory=lambda: Schedule("step", warmup=0.0, drops=(0.6, 0.8), gamma=0.2))
     showing: Showing = field(default_factory=lambda: Showing(area=AREA))
 
@@ -78,15 +85,18 @@ class SemiSupervised(OnNetworks):
             shots = per_class(data.labels, share) if published is None else round(len(published) / data.classes)
             if shots in {score.shots for score in scores}:
                 continue
-            hits = []
+            hits, losses = [], []
             for number in range(self.draws):
                 rows = draw_rows(data.labels, data.recordings, shots, number) if published is None else published
-                hits.append(self._hits(job, data.part(rows), test, share, epochs, number))
+                right, loss = self._hits(job, data.part(rows), test, share, epochs, number)
+                hits.append(right)
+                losses.append(loss)
             settings = {
                 **stated(self, self.showing, job),
                 "share": share,
                 "epochs": epochs,
                 "pictures": len(rows),
+                "final_loss": float(np.mean(losses)),
                 "subset": "drawn, equally many of each class" if published is None else "published",
             }
             repeats = "draws" if published is None else "trainings"
@@ -101,7 +111,7 @@ class SemiSupervised(OnNetworks):
             return None
         return np.flatnonzero(np.isin(data.pictures.rows[data.rows], subset))
 
-    def _hits(self, job: Job, data: Labelled, test: Labelled, share: float, epochs: int, number: int) -> Labels:
+    def _hits(self, job: Job, data: Labelled, test: Labelled, share: float, epochs: int, number: int) -> tuple[Hits, float]:
         key = (self.name, job.seed, f"{share:g}", number)
         model = linear_classifier(job.build(), data.classes, *key)
         what = f"{100 * share:g} % of the labels for {job.model}, draw {number + 1} of {self.draws}"
@@ -117,12 +127,13 @@ class SemiSupervised(OnNetworks):
             on_step=partial(job.on_progress, what),
         )
         refuse_divergence(losses, what)
-        return np.asarray(predict(model, test, job.device, self.showing.precision) == test.labels)
+        return predict(model, test, job.device, self.showing.precision) == test.labels, float(losses[-10:].mean())
 
     def phase(self, epochs: int, pictures: int) -> Phase:
         """Trunk and head at their own rates, on one schedule."""
         steps = max(self.least_steps, self.showing.steps(epochs * pictures, pictures))
-        peaks = (self.optimizer.rate, self.head_rate)
+        scale = (min(self.showing.batch_size, pictures) / self.rates_for) ** self.scaling
+        peaks = (self.optimizer.rate * scale, self.head_rate * scale)
         return Phase(steps, lambda progress: [peak * self.schedule.factor(progress) for peak in peaks])
 
 
@@ -141,14 +152,14 @@ SIMCLR_V1 = SemiSupervised(
     optimizer=SGD(rate=0.05, nesterov=True, weight_decay=0.0),
     head_rate=0.05,
     schedule=Schedule("cosine", warmup=0.0),
-    showing=Showing(batch_size=256, area=AREA),
 )
-# SimCLR v2 (Chen et al. 2020b): LARS at 0.005 * sqrt(B) for B = 1024, no decay, no warm-up, 60 epochs of 1 %; those of 10 % and
-# the cosine are ours. Theirs keeps the first layer of the projection head, which a backbone no longer has.
+# SimCLR v2 (Chen et al. 2020b): LARS at 0.005 * sqrt(B), no decay, no warm-up, 60 epochs of 1 %; those of 10 % and the cosine
+# are ours. Theirs keeps the first layer of the projection head, which a backbone no longer has.
 SIMCLR_V2 = SemiSupervised(
     epochs=(60, 30),
     optimizer=LARS(rate=0.16, weight_decay=0.0),
     head_rate=0.16,
+    rates_for=1024,
+    scaling=0.5,
     schedule=Schedule("cosine", warmup=0.0),
-    showing=Showing(batch_size=1024, area=AREA),
 )
