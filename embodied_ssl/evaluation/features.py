@@ -46,6 +46,7 @@ class FeatureTable:
         recordings: the recording of each row; folds never divide one.
         bad: pictures that could not be read.
         tags: int8 [N, C] for data of several classes a picture: 1 there, 0 not there, -1 counts for nothing.
+        device: where the network ran, and where protocols may compute.
         found: what protocols found out about this very table, so that none searches what another has found.
     """
 
@@ -55,6 +56,7 @@ class FeatureTable:
     recordings: tuple[str, ...]
     bad: tuple[BadItem, ...] = field(default=())
     tags: NDArray[np.int8] | None = None
+    device: str = field(default="cpu", compare=False)
     found: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def part(self, rows: Rows) -> FeatureTable:
@@ -141,7 +143,7 @@ def extract(
             with atomic(path) as file:
                 np.savez(file, **arrays)
     _check_numbers(name, features)
-    return FeatureTable(name, features, pictures.labels, pictures.recordings, pictures.bad, pictures.tags)
+    return FeatureTable(name, features, pictures.labels, pictures.recordings, pictures.bad, pictures.tags, str(device))
 
 
 def _pooled_stages(

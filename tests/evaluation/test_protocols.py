@@ -9,8 +9,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import FeatureTable
+from embodied_ssl.evaluation.protocols import low_shot
 from embodied_ssl.evaluation.protocols.knn import Knn
-from embodied_ssl.evaluation.protocols.linear import GRID, Linear, Probe, choose, make_folds, shrink, standardise
+from embodied_ssl.evaluation.protocols.linear import GRID, Linear, choose, make_folds
 from embodied_ssl.evaluation.protocols.low_shot import LowShot, draw_rows
 from embodied_ssl.evaluation.scores import Score
 
@@ -42,16 +43,6 @@ def test_linear_equals_a_slow_loop_of_scikit_learn(blobs: Blobs) -> None:
     final = LogisticRegression(C=choice.C, tol=1e-6, max_iter=5000).fit((x - x.mean(0)) / x.std(0), y)
     right = final.score((test.features["only"] - x.mean(0)) / x.std(0), test.labels)
     assert accuracy(linear.run(train, test)) == pytest.approx(right)
-
-
-def test_the_row_space_loses_nothing() -> None:
-    rng = np.random.default_rng(0)
-    x, z, y = rng.standard_normal((30, 200)), rng.standard_normal((50, 200)), np.arange(30) % 3
-    small, smaller = shrink(x, z)
-    assert small.shape == (30, 30)
-    wide = LogisticRegression(C=0.5, tol=1e-8, max_iter=5000).fit(x, y).predict_proba(z)
-    narrow = LogisticRegression(C=0.5, tol=1e-8, max_iter=5000).fit(small, y).predict_proba(smaller)
-    np.testing.assert_allclose(wide, narrow, atol=1e-4)
 
 
 @pytest.mark.parametrize("best", [1e-6, 1e-5, 1e3, 1e4, 0.1])
@@ -86,25 +77,6 @@ def test_real_features_whose_best_penalty_lies_outside_the_first_grid() -> None:
     assert choice.C > 10
     assert not choice.at_bound
     assert choice.accuracy > choice.tried[10.0] > choice.tried[1e-4]
-
-
-def test_standardisation_never_sees_the_test_part(blobs: Blobs) -> None:
-    train, test = blobs(seed=1), blobs(seed=2)
-    x, z = standardise(train.features["a"], test.features["a"])
-    np.testing.assert_allclose(x.mean(0), 0, atol=1e-5)
-    np.testing.assert_allclose(x.std(0), 1, atol=1e-5)
-    far = test.features["a"] + 1000
-    again, moved = standardise(train.features["a"], far)
-    np.testing.assert_array_equal(x, again)
-    assert moved.mean() > 100 > abs(z.mean())
-    probe = Probe(train.features["a"], train.labels, test.features["a"], 1e-4)
-    other = Probe(train.features["a"], train.labels, np.concatenate([test.features["a"], far]), 1e-4)
-    assert (probe.predict(1.0) == other.predict(1.0)[: len(test.labels)]).all()
-
-
-def test_constant_columns_do_no_harm() -> None:
-    x = np.ones((4, 3), np.float32) * [1, 1e6, 0]
-    assert (standardise(x.astype(np.float32))[0] == 0).all()
 
 
 def test_folds_never_divide_a_recording() -> None:
@@ -203,7 +175,8 @@ def test_draws_are_keyed_nested_balanced_and_spread_over_recordings() -> None:
 def test_low_shot_takes_the_shots_there_are_and_one_shot_takes_the_next_penalty(blobs: Blobs) -> None:
     train, test = blobs(7, noise=2, seed=1), blobs(20, noise=2, seed=2)
     rows = [row for row in LowShot(draws=4).run(train, test) if row.metric == "accuracy" and row.choice == "last"]
-    assert [row.shots for row in rows] == [1, 5]
+    assert [row.shots for row in rows] == [1, 5, 6]
+    assert rows[0].settings["shots_left_out"] == [10, 20, 50]
     assert rows[0].settings["C"] == rows[1].settings["C"]
     for row in rows:
         assert row.hits is not None
@@ -218,10 +191,29 @@ def test_low_shot_takes_the_shots_there_are_and_one_shot_takes_the_next_penalty(
 
 def test_one_shot_alone_takes_the_penalty_of_two(blobs: Blobs) -> None:
     train, layer = blobs(6, noise=2, seed=1), "a"
-    low_shot = LowShot(draws=3)
-    assert low_shot.choices(train, layer, [1])[1] == low_shot.choices(train, layer, [2])[2]
+    protocol = LowShot(draws=3)
+    assert protocol.choices(train, layer, [1])[1] == protocol.choices(train, layer, [2])[2]
+
+
+def test_shots_above_the_rarest_class_are_left_out_and_named(blobs: Blobs) -> None:
+    train = blobs(7, noise=2, seed=1)
+    train = train.part(np.flatnonzero((train.labels > 0) | (np.arange(28) < 4)))  # four of the first class
+    rows = LowShot(shots=(10, 2, 5, 4), draws=2).run(train, blobs(5, seed=2))
+    assert {row.shots for row in rows} == {2, 4}
+    assert all(row.settings["shots_left_out"] == [5, 10] for row in rows)
+    assert "shots_left_out" not in LowShot(shots=(2,), draws=2).run(train, blobs(5, seed=2))[0].settings
 
 
 def test_low_shot_refuses_more_shots_than_there_are(blobs: Blobs) -> None:
-    with pytest.raises(UserError, match="more than the 3"):
+    with pytest.raises(UserError, match="more than the 3 there are of class number 0"):
         LowShot(shots=(5,)).run(blobs(3), blobs(5))
+    for wrong in ({"shots": (0, 5)}, {"shots": ()}, {"draws": 0}):
+        with pytest.raises(UserError, match="at least 1"):
+            LowShot(**wrong)  # type: ignore[arg-type]
+
+
+def test_draws_fitted_together_are_the_draws_fitted_alone(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = blobs(8, noise=3, seed=1), blobs(20, noise=3, seed=2)
+    together = LowShot(shots=(3,), draws=4).run(train, test)
+    monkeypatch.setattr(low_shot, "AT_ONCE", 1)
+    assert LowShot(shots=(3,), draws=4).run(train, test) == together

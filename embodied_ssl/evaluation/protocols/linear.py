@@ -7,19 +7,17 @@ Features are standardised with the statistics of whatever was trained on: each f
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import FeatureTable
+from embodied_ssl.evaluation.logistic import Fits, Part
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.statistics import mean_per_class, per_class_replicates, percentiles, wilson
@@ -48,44 +46,6 @@ class Choice:
     accuracy: float
     tried: dict[float, float]
     at_bound: bool
-
-
-def standardise(train: Matrix, *others: Matrix) -> list[Matrix]:
-    """Subtract the mean and divide by the deviation of ``train`` [N, D], in all of the given; constant columns become 0."""
-    mean, std = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
-    scale = np.where(std > 1e-6 * np.maximum(np.abs(mean), 1e-6), std, np.inf)
-    return [((part - mean) / scale).astype(train.dtype) for part in (train, *others)]
-
-
-def shrink(train: Matrix, *others: Matrix) -> list[Matrix]:
-    """Fewer columns without changing an L2-penalised fit: the coordinates in the row space of ``train`` where N < D."""
-    if train.shape[0] >= train.shape[1]:
-        return [train, *others]
-    basis = np.linalg.qr(train.T)[0]
-    return [part @ basis for part in (train, *others)]
-
-
-class Probe:
-    """Fits for one training part, of increasing C, each started from the last."""
-
-    def __init__(self, train: Matrix, labels: Labels, test: Matrix, tolerance: float) -> None:
-        self.train, self.test = shrink(*standardise(train, test))
-        self.labels = labels
-        self.tolerance = tolerance
-        self.last_C = np.inf
-
-    def predict(self, C: float) -> Labels:
-        """Labels of the test part after training with this C."""
-        if self.last_C > C:  # only the path from strong to weak penalty is a good start
-            self.model = LogisticRegression(C=C, tol=self.tolerance, max_iter=2000, warm_start=True)
-        self.last_C = C
-        self.model.set_params(C=C)
-        with warnings.catch_warnings():
-            # With almost no penalty the optimum may be at infinity; where it stops is then as good as any.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self.model.fit(self.train, self.labels)
-        predicted: Labels = self.model.predict(self.test)
-        return predicted
 
 
 def choose(accuracy: Callable[[float], float], grid: Sequence[float] = GRID, bounds: tuple[float, float] = BOUNDS) -> Choice:
@@ -130,16 +90,23 @@ def make_folds(labels: Labels, recordings: Sequence[str], most: int = FOLDS) -> 
     return list(StratifiedKFold(min(most, rarest), shuffle=True, random_state=0).split(rows, labels)), "pictures"
 
 
-def folded(features: Matrix, labels: Labels, folds: Folds, tolerance: float) -> Iterator[tuple[Probe, Labels]]:
-    """A probe for each fold, with the labels it should predict."""
-    for train, test in folds:
-        yield Probe(features[train], labels[train], features[test], tolerance), labels[test]
+def folded(features: Matrix, labels: Labels, folds: Folds) -> tuple[list[Part], list[Labels]]:
+    """A training part for each fold, and the labels that it should predict."""
+    parts = [Part(features[train], labels[train], features[test]) for train, test in folds]
+    return parts, [labels[test] for _, test in folds]
 
 
-def cross_validate(probes: Sequence[tuple[Probe, Labels]], C: float) -> float:
-    """The share of all held-out items that their folds' probes get right."""
-    hits = [float((probe.predict(C) == labels).sum()) for probe, labels in probes]
-    return sum(hits) / sum(len(labels) for _, labels in probes)
+def choose_penalty(parts: Sequence[Part], truths: Sequence[Labels], tolerance: float, device: str) -> Choice:
+    """The C whose fits get most of all held-out items right, over all parts together."""
+    fits = Fits(parts, tolerance, device)
+    total = sum(len(truth) for truth in truths)
+
+    def accuracies(strengths: Sequence[float]) -> list[float]:
+        hits = [(predicted == truth).sum(1) for predicted, truth in zip(fits.predict(strengths), truths, strict=True)]
+        return [float(count) / total for count in np.sum(hits, axis=0)]
+
+    known = dict(zip(GRID, accuracies(GRID), strict=True))  # solved together; the few beyond, one by one
+    return choose(lambda C: known[C] if C in known else accuracies([C])[0])
 
 
 @dataclass(frozen=True)
@@ -147,8 +114,8 @@ class Linear(OnFeatures):
     """The linear protocol.
 
     Args:
-        tolerance: where fits stop, in float32 while C is chosen and in float64 at the end. One for both: a looser search
-            stops early, which hides that a large C overfits (1e-3 chose C = 100 for a random stem and lost a point).
+        tolerance: where fits stop, as `Fits` takes it. One for the search and the last fit: a looser search stops early, which
+            hides that a large C overfits (1e-3 chose C = 100 for a random stem and lost a point).
     """
 
     name: ClassVar[str] = "linear"
@@ -160,8 +127,8 @@ class Linear(OnFeatures):
         key = (self, layer)
         if key not in train.found:
             folds, _ = make_folds(train.labels, train.recordings)
-            probes = list(folded(train.features[layer], train.labels, folds, self.tolerance))
-            train.found[key] = choose(lambda C: cross_validate(probes, C))
+            parts, truths = folded(train.features[layer], train.labels, folds)
+            train.found[key] = choose_penalty(parts, truths, self.tolerance, train.device)
         choice: Choice = train.found[key]
         return choice
 
@@ -198,8 +165,9 @@ class Linear(OnFeatures):
         return scores
 
     def _hits(self, train: FeatureTable, test: FeatureTable, layer: str, C: float) -> NDArray[np.bool_]:
-        wide = [np.asarray(table.features[layer], np.float64) for table in (train, test)]
-        hits: NDArray[np.bool_] = Probe(wide[0], train.labels, wide[1], self.tolerance).predict(C) == test.labels
+        part = Part(train.features[layer], train.labels, test.features[layer])
+        predicted = Fits([part], self.tolerance, train.device).predict([C])[0][0]
+        hits: NDArray[np.bool_] = predicted == test.labels
         return hits
 
 

@@ -8,7 +8,7 @@ The penalty is chosen once per n, by cross-validation inside the draws summed ov
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import FeatureTable
+from embodied_ssl.evaluation.logistic import Fits, Part
+from embodied_ssl.evaluation.pictures import batches
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.protocols.linear import (
     FOLDS,
     Choice,
     Labels,
     Linear,
-    Matrix,
-    Probe,
-    choose,
-    cross_validate,
+    choose_penalty,
     folded,
     make_folds,
     per_class_score,
@@ -34,8 +33,9 @@ from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.statistics import bootstrap
 from embodied_ssl.keys import generator
 
-SHOTS = (1, 5, 10, 20, 50)
+SHOTS = (1, 5, 6, 10, 20, 50)
 DRAWS = 10
+AT_ONCE = 1 << 25  # feature values of the draws that are fitted together
 
 
 def draw_rows(labels: Labels, recordings: Sequence[str], shots: int, number: int) -> NDArray[np.intp]:
@@ -56,13 +56,32 @@ def draw_rows(labels: Labels, recordings: Sequence[str], shots: int, number: int
     return np.sort(np.concatenate(rows))
 
 
+def possible(shots: Sequence[int], labels: Labels) -> list[int]:
+    """The numbers of shots that every class has, in order.
+
+    Raises:
+        UserError: none of them.
+    """
+    counts = np.bincount(labels)
+    rarest = int(counts[counts > 0].min())
+    found = sorted({n for n in shots if n <= rarest})
+    if not found:
+        label = int(np.flatnonzero(counts == rarest)[0])
+        raise UserError(
+            f"low-shot with {', '.join(map(str, shots))} pictures a class needs more than the {rarest} there are of class number "
+            f"{label}; give fewer shots, or add pictures"
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class LowShot(OnFeatures):
     """The low-shot protocol.
 
     Args:
         linear: chooses the best layer (on the whole train part, which is more than the few shots; the last needs no choice).
-        shots: labelled pictures a class; those above the rarest class are left out.
+        shots: labelled pictures a class (published: 1, 2, 4, 5, 6, 8, 10, 16, 20, 32, 50, 64, 96). Those above the rarest
+            class are left out, and named in ``settings["shots_left_out"]``.
         draws: repeats.
     """
 
@@ -72,20 +91,26 @@ class LowShot(OnFeatures):
     shots: tuple[int, ...] = SHOTS
     draws: int = DRAWS
 
+    def __post_init__(self) -> None:
+        if self.draws < 1 or not self.shots or min(self.shots) < 1:
+            raise UserError(f"low-shot was given shots {self.shots} and {self.draws} draws; all need to be at least 1")
+
     def run(self, train: FeatureTable, test: FeatureTable) -> list[Score]:
-        """Accuracy on the test part for each number of shots, of the best and the last layer."""
-        rarest = int(np.bincount(train.labels)[np.unique(train.labels)].min())
-        shots = sorted(n for n in self.shots if 1 <= n <= rarest)
-        if not shots:
-            raise UserError(
-                f"low-shot with {self.shots} pictures a class needs more than the {rarest} there are; give fewer shots"
-            )
+        """Accuracy on the test part for each number of shots, of the best and the last layer.
+
+        Raises:
+            UserError: every number of shots is above the rarest class.
+        """
+        shots = possible(self.shots, train.labels)
         scores, done = [], {}
         for how, layer in (("best", self.linear.best_layer(train)), ("last", train.last)):
             if layer not in done:
                 done[layer] = self._layer(train, test, layer, shots)
             for n, (choice, hits) in done[layer].items():
                 scores += self._rows(train.model, layer, how, n, choice, hits, test.labels)
+        left_out = sorted(set(self.shots) - set(shots))
+        if left_out:
+            scores = [replace(score, settings={**score.settings, "shots_left_out": left_out}) for score in scores]
         return scores
 
     def choices(self, train: FeatureTable, layer: str, shots: Sequence[int]) -> dict[int, Choice]:
@@ -96,25 +121,31 @@ class LowShot(OnFeatures):
         return found
 
     def _choose(self, train: FeatureTable, layer: str, n: int) -> Choice:
-        features: Matrix = train.features[layer]
-        probes: list[tuple[Probe, Labels]] = []
+        features = train.features[layer]
+        parts: list[Part] = []
+        truths: list[Labels] = []
         for number in range(min(self.draws, max(2, 100 // n))):  # large draws vary little and cost much
             rows = draw_rows(train.labels, train.recordings, n, number)
             folds, _ = make_folds(train.labels[rows], [train.recordings[row] for row in rows], min(FOLDS, n))
-            probes += folded(features[rows], train.labels[rows], folds, self.linear.tolerance)
-        return choose(lambda C: cross_validate(probes, C))
+            more = folded(features[rows], train.labels[rows], folds)
+            parts += more[0]
+            truths += more[1]
+        return choose_penalty(parts, truths, self.linear.tolerance, train.device)
 
     def _layer(
         self, train: FeatureTable, test: FeatureTable, layer: str, shots: Sequence[int]
     ) -> dict[int, tuple[Choice, NDArray[np.float32]]]:
         choices = self.choices(train, layer, shots)
+        features, others = train.features[layer], test.features[layer]
         found = {}
         for n in shots:
+            draws = [draw_rows(train.labels, train.recordings, n, number) for number in range(self.draws)]
+            together = max(1, AT_ONCE // ((len(draws[0]) + len(others)) * others.shape[1]))
             hits = []
-            for number in range(self.draws):
-                rows = draw_rows(train.labels, train.recordings, n, number)
-                probe = Probe(train.features[layer][rows], train.labels[rows], test.features[layer], self.linear.tolerance)
-                hits.append(probe.predict(choices[n].C) == test.labels)
+            for some in batches(self.draws, together):
+                parts = [Part(features[rows], train.labels[rows], others) for rows in draws[some]]
+                fits = Fits(parts, self.linear.tolerance, train.device)
+                hits += [predicted[0] == test.labels for predicted in fits.predict([choices[n].C])]
             found[n] = choices[n], np.asarray(hits, np.float32)
         return found
 
