@@ -45,6 +45,7 @@ class LayerHealth:
         rank_me: effective rank of the centred features; D at most.
         rank_of_noise: what `rank_me` reads of N examples of noise in D dimensions.
         lidar: effective rank of what tells pictures apart beside what views change; D and A - 1 at most.
+        lidar_of_noise: what `lidar` reads of A x V examples of noise in D dimensions, where no picture differs from another.
         alignment: mean squared distance of two views of one picture, of unit features.
         unrelated: the same of views of two pictures: what alignment is to be compared with.
         uniformity: 0 when all pictures are at one point, towards -4 when they fill the sphere.
@@ -61,6 +62,7 @@ class LayerHealth:
     rank_me: Estimate
     rank_of_noise: float
     lidar: Estimate
+    lidar_of_noise: float
     alignment: Estimate
     unrelated: Estimate
     uniformity: Estimate
@@ -154,6 +156,7 @@ def measure(model: str, role: Role, layer: str, features: NDArray[np.float32], v
         rank_me=jackknife(lambda rows: diagnostics.rank_me(features[rows]), n),
         rank_of_noise=_rank_of_noise(n, width),
         lidar=jackknife(lambda rows: diagnostics.lidar(views[rows]), pictures),
+        lidar_of_noise=_lidar_of_noise(pictures, views.shape[1], width),
         alignment=jackknife(lambda rows: _distance(views[rows], 0), pictures),
         unrelated=jackknife(lambda rows: _distance(views[rows], 1), pictures),
         uniformity=jackknife(lambda rows: diagnostics.uniformity(features[rows]), n),
@@ -172,6 +175,11 @@ def _distance(views: NDArray[np.float32], apart: int) -> float:
 @cache
 def _rank_of_noise(n: int, width: int) -> float:
     return diagnostics.rank_me(generator("rank of noise", n, width).standard_normal((n, width)))
+
+
+@cache
+def _lidar_of_noise(pictures: int, views: int, width: int) -> float:
+    return diagnostics.lidar(generator("lidar of noise", pictures, views, width).standard_normal((pictures, views, width)))
 
 
 def jackknife(measure: Callable[[NDArray[np.intp]], float], n: int, groups: int = GROUPS, confidence: float = 0.95) -> Estimate:

@@ -96,7 +96,8 @@ def attention_sheet(models: Sequence[Model], pictures: Sequence[Pixels], rows: S
     )  # fmt: skip
     for row, (picture, power) in enumerate(rows):
         axes = _cell(figure, grid[row, 0], pictures[0][picture])
-        axes.set_ylabel(f"p = {power:g}", fontsize=7.5, color=INK)
+        if len(maps) > 1:
+            axes.set_ylabel(f"p = {power:g}", fontsize=7.5, color=INK)
         column = 1
         for model, seen, stages in zip(models, pictures, maps[power], strict=True):
             column += 1

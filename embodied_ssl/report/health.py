@@ -16,14 +16,18 @@ from embodied_ssl.evaluation.diagnostics import cka_matrix
 from embodied_ssl.evaluation.examination import LayerHealth
 from embodied_ssl.evaluation.features import FeatureTable
 from embodied_ssl.evaluation.statistics import Estimate
+from embodied_ssl.report.drawings import Drawn
 from embodied_ssl.report.figures import COLOURS, FAINT, INK, _calm, _figure, _plain
 
 CKA_PICTURES = 1000  # memory grows with their square
 
+HEADS = ("layer", "width", "RankMe", "of noise", "LiDAR", "of noise", "alignment", "unrelated", "uniformity", "spread", "dead")
 HOW_TO_READ = (
     "RankMe: how many directions the features fill, beside what noise in all dimensions would read. It falls when features "
     "collapse; noise raises it too.",
-    "LiDAR: how many directions tell pictures apart, in units of what random crops and colour changes move.",
+    "LiDAR: how many directions tell pictures apart, in units of what random crops and colour changes move. Where views move as "
+    "much as pictures differ, every direction counts alike and it reads as high as noise: trust it only where alignment is far "
+    "below that of unrelated pictures.",
     "Alignment: squared distance of two views of one picture (0: views change nothing), beside that of views of two pictures. "
     "Only the gap between the two means anything.",
     "Uniformity: 0 when all pictures are at one point, towards -4 when they fill the sphere. Spread: 1 when directions are "
@@ -32,8 +36,8 @@ HOW_TO_READ = (
 
 
 @dataclass(frozen=True)
-class HealthTable:
-    """A section: one row a layer, networks one after another; half the 95 % interval behind each figure."""
+class Health:
+    """A section: curves over depth, then a table for each network; half the 95 % interval behind each figure."""
 
     title: str
     rows: Sequence[LayerHealth]
@@ -41,11 +45,10 @@ class HealthTable:
     def html(self) -> str:
         if not self.rows:
             return ""
-        heads = ("layer", "width", "RankMe", "of noise", "LiDAR", "alignment", "unrelated", "uniformity", "spread", "dead")
-        parts = []
+        parts = [Drawn(health_curves(self.rows), "Bands: 95 % intervals over pictures.", "health of features over depth").html()]
         for model in dict.fromkeys(row.model for row in self.rows):
             own = [row for row in self.rows if row.model == model]
-            head = "".join(f"<th>{escape(head)}</th>" for head in heads)
+            head = "".join(f"<th>{escape(head)}</th>" for head in HEADS)
             lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(row))}</tr>" for row in own)
             title = f"<h3>{escape(model)}</h3>"
             parts.append(f'{title}<div class="wide"><table class="plain"><tr>{head}</tr>{lines}</table></div>')
@@ -61,10 +64,11 @@ def _cells(row: LayerHealth) -> list[str]:
         _pm(row.rank_me, 1),
         f"{row.rank_of_noise:.1f}",
         _pm(row.lidar, 1),
+        f"{row.lidar_of_noise:.1f}",
         _pm(row.alignment, 3),
         _pm(row.unrelated, 3),
         _pm(row.uniformity, 2),
-        _pm(row.spread, 2),
+        _pm(row.spread, 3),
         str(row.dead),
     ]
 
@@ -79,7 +83,7 @@ def health_curves(rows: Sequence[LayerHealth]) -> Figure:
     layers = list(dict.fromkeys(row.layer for row in rows))
     panels: list[tuple[str, str, str]] = [
         ("rank_me", "RankMe", "rank_of_noise"),
-        ("lidar", "LiDAR", ""),
+        ("lidar", "LiDAR", "lidar_of_noise"),
         ("alignment", "alignment of two views", "unrelated"),
         ("uniformity", "uniformity", ""),
         ("spread", "spread of unit features", ""),
@@ -98,7 +102,9 @@ def health_curves(rows: Sequence[LayerHealth]) -> Figure:
     legend.set_axis_off()
     for model, colour, style in _styles(rows):
         legend.plot([], [], color=colour, linestyle=style, marker="o", markersize=3.5, linewidth=1.6, label=_plain(model))
-    legend.plot([], [], color=INK, linestyle=":", linewidth=1.1, label="noise (RankMe);\nviews of two pictures (alignment)")
+    legend.plot(
+        [], [], color=INK, linestyle=":", linewidth=1.1, label="noise (RankMe, LiDAR);\nviews of two pictures (alignment)"
+    )
     legend.legend(loc="center left", fontsize=8.5, frameon=False, labelspacing=0.8)
     return figure
 

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.datasets.target import Target
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.examination import Examination, examine
@@ -23,37 +15,12 @@ from embodied_ssl.evaluation.models import Model
 from embodied_ssl.evaluation.pictures import Progress, silent
 from embodied_ssl.evaluation.transfer import untrained
 from embodied_ssl.report.attention import POWERS, attention_sheet
+from embodied_ssl.report.drawings import Drawings, Drawn
 from embodied_ssl.report.filters import filters_figure
-from embodied_ssl.report.health import HealthTable, cka_figure, health_curves
+from embodied_ssl.report.health import Health, cka_figure
 from embodied_ssl.report.neighbours import nearest, neighbour_sheet, precision_line, shown_queries
-from embodied_ssl.report.report import BadItems, Facts, Section, _figure, _paragraph, write_report
-from embodied_ssl.report.scatter import has_umap, scatter_figure
-
-WORDS = {1: "This network", 2: "These two networks"}
-
-
-@dataclass(frozen=True)
-class Drawings:
-    """A section of figures over the whole width, each with its caption and a description for who cannot see it."""
-
-    title: str
-    drawn: Sequence[tuple[Figure, str, str]]
-    note: str = ""
-    lines: Sequence[str] = field(default=())
-
-    def html(self) -> str:
-        if not self.drawn:
-            return ""
-        listed = f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in self.lines)}</ul>" if self.lines else ""
-        return _paragraph(self.note) + listed + "".join(_figure(rendered(*one[:1]), *one[1:]) for one in self.drawn)
-
-
-def rendered(figure: Figure, dpi: int = 150) -> NDArray[np.uint8]:
-    """A figure as pixels: uint8 RGB [H, W, 3]."""
-    canvas = FigureCanvasAgg(figure)
-    figure.set_dpi(dpi)
-    canvas.draw()
-    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+from embodied_ssl.report.report import BadItems, Facts, Section, write_report
+from embodied_ssl.report.scatter import How, has_umap, scatter_figure
 
 
 def model_sections(
@@ -100,7 +67,7 @@ def sections(found: Sequence[Examination], exhibits: Exhibits, on_progress: Prog
     """What was found, as sections; the untrained twin is drawn only beside a single network, and stands in all tables."""
     shown = found[:2] if len(found) == 2 else [one for one in found if one.model.role != "random"]
     steps: list[Callable[[], Section]] = [
-        lambda: _health(found),
+        lambda: Health("Health of the features", [row for one in found for row in one.layers]),
         lambda: _likeness(found),
         lambda: _attention(shown, exhibits),
         lambda: _neighbours(shown, found, exhibits),
@@ -137,27 +104,11 @@ def _facts(found: Sequence[Examination], exhibits: Exhibits) -> Mapping[str, obj
     )
     least, most = drawing.area
     facts["views"] = (
-        f"{drawing.views} each of {min(drawing.viewed, len(first.queries.labels))} pictures: crops of {least:.0%} to {most:.0%} of the "
-        f"picture, mirrored half of the time, colours changed; seed {drawing.seed}"
+        f"{drawing.views} each of {min(drawing.viewed, len(first.queries.labels))} pictures: crops of {least:.0%} to {most:.0%} "
+        f"of the picture, mirrored half of the time, colours changed; seed {drawing.seed}"
     )
     facts["intervals"] = "95 %, over pictures; what another training seed would change is not in them"
     return facts
-
-
-def _health(found: Sequence[Examination]) -> Section:
-    rows = [row for one in found for row in one.layers]
-
-    @dataclass(frozen=True)
-    class Health:
-        title: str = "Health of the features"
-
-        def html(self) -> str:
-            drawn = _figure(
-                rendered(health_curves(rows)), "Bands: 95 % intervals over pictures.", "health of features over depth"
-            )
-            return drawn + HealthTable("", rows).html()
-
-    return Health()
 
 
 def _likeness(found: Sequence[Examination]) -> Section:
@@ -166,12 +117,12 @@ def _likeness(found: Sequence[Examination]) -> Section:
         "Unbiased linear CKA on the same pictures: 1 when one layer's space is the other's turned and scaled, 0 when they are "
         "unrelated. Networks that differ in their weights alone share much: compare with the untrained one."
     )
-    return Drawings("Likeness of layers", [(drawn, "", "matrices of CKA between layers")], note)
+    return Drawings("Likeness of layers", [Drawn(drawn, "", "matrices of CKA between layers")], note)
 
 
 def _attention(shown: Sequence[Examination], exhibits: Exhibits, count: int = 6) -> Section:
     models = [one.model for one in shown]
-    seen = [_squares(exhibits.queries(model.preprocessing).pixels, model, slice(0, count)) for model in models]
+    seen = [model.preprocessing.centre(exhibits.queries(model.preprocessing).pixels[:count]) for model in models]
     every = attention_sheet(models, seen, [(i, 2) for i in range(len(seen[0]))])
     powers = attention_sheet(models, seen, [(0, power) for power in POWERS])
     note = (
@@ -179,49 +130,50 @@ def _attention(shown: Sequence[Examination], exhibits: Exhibits, count: int = 6)
         "brightness compares places and not networks. Pictures are drawn at random."
     )
     drawn = [
-        (every, "Every stage at p = 2.", "attention maps of every stage"),
-        (powers, "One picture at p = 1, 2 and 4: larger p lets the strongest channels alone speak.", "attention at three powers"),
+        Drawn(every, "Every stage at p = 2.", "attention maps of every stage"),
+        Drawn(
+            powers,
+            "One picture at p = 1, 2 and 4: larger p lets the strongest channels alone speak.",
+            "attention at three powers",
+        ),
     ]
     return Drawings("Where they look", drawn, note)
 
 
 def _neighbours(shown: Sequence[Examination], found: Sequence[Examination], exhibits: Exhibits) -> Section:
-    def of(one: Examination) -> Any:
-        return nearest(one.queries, one.gallery, one.queries.last)
-
-    labels = shown[0].queries.labels
-    rows = shown_queries(labels)
-    queries = _squares(exhibits.queries(shown[0].model.preprocessing).pixels, shown[0].model, slice(None))
-    galleries = [_squares(exhibits.gallery(one.model.preprocessing).pixels, one.model, slice(None)) for one in shown]
-    drawn = neighbour_sheet(
-        [one.model.name for one in shown], [of(o) for o in shown], queries, galleries, rows, labels, exhibits.classes
-    )
-    lines = [precision_line(one.model.name, of(one)) for one in found] if exhibits.classes else []
+    neighbours = {one.model.name: nearest(one.queries, one.gallery, one.queries.last) for one in found}
+    names = [one.model.name for one in shown]
+    first, labels = shown[0].model, shown[0].queries.labels
+    queries = first.preprocessing.centre(exhibits.queries(first.preprocessing).pixels)
+    galleries = [one.model.preprocessing.centre(exhibits.gallery(one.model.preprocessing).pixels) for one in shown]
+    found_by = [neighbours[name] for name in names]
+    drawn = neighbour_sheet(names, found_by, queries, galleries, shown_queries(labels), labels, exhibits.classes)
+    lines = [precision_line(name, one) for name, one in neighbours.items()] if exhibits.classes else []
     note = "The nearest pictures of the train part by cosine of the last layer's features; queries are drawn at random." + (
         " Green frames: the query's class; orange: another." if exhibits.classes else ""
     )
-    return Drawings("What they take for alike", [(drawn, "", "queries with their nearest neighbours")], note, lines)
+    return Drawings("What they take for alike", [Drawn(drawn, "", "queries with their nearest neighbours")], note, lines)
 
 
 def _filters(shown: Sequence[Examination]) -> Section:
     note = "Each filter with 0 at mid grey and its largest weight at full contrast, strongest first."
     drawn = filters_figure([one.model for one in shown])
-    return Drawings("Filters of the first convolution", [(drawn, "", "first filters of each network")], note)
+    return Drawings("Filters of the first convolution", [Drawn(drawn, "", "first filters of each network")], note)
 
 
 def _scatter(shown: Sequence[Examination], exhibits: Exhibits) -> Section:
     tables, layers = [one.queries for one in shown], [one.queries.last for one in shown]
-    drawn = []
-    for how in ("t-SNE", "UMAP") if has_umap() else ("t-SNE",):
-        figure = scatter_figure(tables, layers, exhibits.classes, how, exhibits.drawing.seed)  # type: ignore[arg-type]
-        drawn.append((figure, how, f"{how} of the last layer's features"))
+    hows: tuple[How, ...] = ("t-SNE", "UMAP") if has_umap() else ("t-SNE",)
+    drawn = [
+        Drawn(
+            scatter_figure(tables, layers, exhibits.classes, how, exhibits.drawing.seed),
+            how,
+            f"{how} of the last layer's features",
+        )
+        for how in hows
+    ]
     note = (
         "The last layer's features laid out in the plane. Only who is next to whom means anything: not distances between groups, "
         "not their sizes, not empty space. Colours were not used in making it."
     )
     return Drawings("All pictures on one sheet", drawn, note)
-
-
-def _squares(pixels: Pixels, model: Model, rows: slice) -> Pixels:
-    """What the network sees of some stored squares."""
-    return model.preprocessing.centre(pixels[rows])

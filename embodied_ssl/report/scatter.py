@@ -61,7 +61,7 @@ def flattened(features: NDArray[np.float32], how: How = "t-SNE", seed: int = 0) 
 def scatter_figure(
     tables: Sequence[FeatureTable], layers: Sequence[str], classes: Sequence[str], how: How = "t-SNE", seed: int = 0
 ) -> Figure:
-    """Every picture as a dot, network beside network; classes have colours and signs, their names stand at their middle.
+    """Every picture as a dot, network beside network; classes have colours and signs, and names where there is room for them.
 
     Args:
         tables: features of the same pictures.
@@ -77,38 +77,44 @@ def scatter_figure(
         labels = table.labels[:PICTURES]
         if not classes:
             axes.scatter(points[:, 0], points[:, 1], s=8, color=COLOURS[0], alpha=0.6, linewidths=0)
-        for label in range(len(classes)):
+        for label, name in enumerate(classes):
             own = points[labels == label]
-            if len(own):
-                colour, marker = _sign(label, len(classes))
-                text = _plain(classes[label]).replace("_", " ")
-                axes.scatter(own[:, 0], own[:, 1], s=11, color=[colour], marker=marker, alpha=0.75, linewidths=0, label=text)
-                x, y = np.median(own, axis=0)
-                axes.text(
-                    x,
-                    y,
-                    text,
-                    fontsize=7.5,
-                    ha="center",
-                    va="center",
-                    color=INK,
-                    path_effects=[withStroke(linewidth=2.5, foreground="white")],
-                )
+            colour, marker = _sign(label, len(classes))
+            axes.scatter(own[:, 0], own[:, 1], s=12, color=[colour], marker=marker, alpha=0.8, linewidths=0, label=_words(name))
+        for label, (x, y) in _named(points, labels, len(classes)).items():
+            halo = [withStroke(linewidth=2.5, foreground="white")]
+            axes.text(x, y, _words(classes[label]), fontsize=8, ha="center", va="center", color=INK, path_effects=halo)
         axes.set_title(f"{_plain(table.model)}, {_plain(layer)}", fontsize=9, color=INK, loc="left")
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_color("#dddddd")
     if 0 < len(classes) <= 40:
-        handles, names = figure.axes[0].get_legend_handles_labels()
-        figure.legend(
-            handles, names, loc="outside lower center", ncols=8, fontsize=7.5, frameon=False, markerscale=1.6, handletextpad=0.1
-        )
+        signs, names = figure.axes[0].get_legend_handles_labels()
+        options = {"fontsize": 7.5, "frameon": False, "markerscale": 1.6, "handletextpad": 0.1}
+        figure.legend(signs, names, loc="outside lower center", ncols=4 * len(tables), **options)
     return figure
 
 
+def _named(points: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> dict[int, tuple[float, float]]:
+    """Where to write names: at the middle of classes, the most compact first, those left out that would cover another."""
+    extent = np.ptp(points, axis=0)
+    middles = {label: np.median(points[labels == label], axis=0) for label in range(classes) if (labels == label).any()}
+    width = {label: np.abs(points[labels == label] - middle).mean() for label, middle in middles.items()}
+    placed: dict[int, tuple[float, float]] = {}
+    for label in sorted(middles, key=width.__getitem__):
+        x, y = middles[label]
+        if all(abs(x - a) > 0.17 * extent[0] or abs(y - b) > 0.04 * extent[1] for a, b in placed.values()):
+            placed[label] = (float(x), float(y))
+    return placed
+
+
+def _words(name: str) -> str:
+    return _plain(name).replace("_", " ")
+
+
 def _sign(label: int, classes: int) -> tuple[str | tuple[float, ...], str]:
-    """Colour and marker of a class: eight colours for colour-blind readers too, else twenty (dark ones first), then other markers."""
+    """Colour and marker of a class: eight colours for colour-blind readers too; of more classes each ten have another marker."""
     if classes <= len(COLOURS):
         return COLOURS[label], MARKERS[0]
     colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
-    return colours[(2 * label + label // 10) % 20], MARKERS[label // 20 % len(MARKERS)]
+    return colours[(2 * label + label // 10) % 20], MARKERS[label // 10 % len(MARKERS)]
