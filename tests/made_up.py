@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from embodied_ssl.core import Example, View
 from embodied_ssl.datasets.io.pictures import ArrayPicture
 from embodied_ssl.datasets.source import DataSpec, Pixels, Sample, Source, Split
-from embodied_ssl.datasets.target import ArrayPlane, Boxes, Division, LabelledPictures, Target
+from embodied_ssl.datasets.target import IGNORED, ArrayPlane, Boxes, Division, LabelledPictures, Target
 from embodied_ssl.errors import BadItem
 
 
@@ -108,7 +108,7 @@ def labelled(count: int = 24, size: int = 40, classes: int = 2, divisions: int =
         pictures.append(picture.clip(0, 255).astype(np.uint8))
         corners = np.array([[left, top, left + side, top + side]], np.float32)
         boxes.append(Boxes(corners, np.array([label]), np.zeros(1, bool)))
-        masks.append(ArrayPlane(np.where(inside, label + 1, 0).astype(np.uint8)))
+        masks.append(ArrayPlane(np.where(inside, label, IGNORED).astype(np.uint8)))
         depths.append(ArrayPlane(np.where(inside, 1.0, 3.0).astype(np.float32)))
     tags = np.eye(classes, dtype=np.int8)[labels]
     source = LabelledPictures("squares", np.stack(pictures), labels=labels, tags=tags, boxes=boxes, masks=masks, depths=depths)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
+from embodied_ssl.backbones import untrained
 from embodied_ssl.datasets.target import Target
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.examination import Examination, examine
 from embodied_ssl.evaluation.exhibits import Drawing, Exhibits
 from embodied_ssl.evaluation.models import Model
 from embodied_ssl.evaluation.pictures import Progress, silent
-from embodied_ssl.evaluation.transfer import untrained
 from embodied_ssl.report.attention import POWERS, attention_sheet
 from embodied_ssl.report.drawings import Drawings, Drawn
 from embodied_ssl.report.filters import filters_figure

@@ -116,5 +116,5 @@ def test_test_answers_choose_nothing(name: str) -> None:
     assert [row.layer for row in first] == [row.layer for row in second]
     chosen = [{key: row.settings[key] for key in ("C", "rate", "step", "stage") if key in row.settings} for row in first]
     assert chosen == [{key: row.settings[key] for key in ("C", "rate", "step", "stage") if key in row.settings} for row in second]
-    values = [row.value for row in first]
-    assert values != [row.value for row in second] or not any(values)  # a detector of two steps finds nothing either way
+    if issubclass(discover.protocols()[name], OnFeatures):  # networks of a few steps say the same of everything
+        assert [row.value for row in first] != [row.value for row in second]

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from embodied_ssl.backbones import Backbone, BackboneConfig
+from embodied_ssl.backbones import Backbone, BackboneConfig, untrained
 from embodied_ssl.datasets.mask_folders import CAMVID, MaskFolders
 from embodied_ssl.datasets.nyu_depth import NyuDepth
 from embodied_ssl.datasets.target import IGNORED, ArrayPlane, Division, LabelledPictures, Target
@@ -29,7 +29,6 @@ from embodied_ssl.evaluation.protocols.depth import EIGEN, Depth, Moments, error
 from embodied_ssl.evaluation.protocols.segmentation import Segmentation, make_head, pixel_loss
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.statistics import resamples
-from embodied_ssl.evaluation.transfer import untrained
 from embodied_ssl.evaluation.whitening import WHITEN_FLOOR, Whiten, whitened
 
 SMALL = Segmentation(size=(32, 40), steps=60, pictures=4, points=64)

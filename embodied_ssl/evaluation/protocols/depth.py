@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -104,12 +104,17 @@ class Depth(OnNetworks):
     name: ClassVar[str] = "depth"
     needs: ClassVar[str] = "depth"
     metric: ClassVar[str] = FIGURES[0]  # the one to show
+    cost: ClassVar[float] = 60.0
     size: Size = (240, 320)
     cells: int = 1200
     points: int = 200
     nearest: float = 1e-3
     farthest: float = 10.0
     crop: Literal["eigen", "none"] = "eigen"
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(size=(32, 32), points=40, crop="none")
 
     def run(self, job: Job) -> list[Score]:
         """Every stage's share within 1.25 on the fold; all figures of the best and the last stage on the test part.

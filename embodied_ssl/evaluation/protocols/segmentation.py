@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ class Segmentation(OnNetworks):
     name: ClassVar[str] = "segmentation"
     needs: ClassVar[str] = "mask"
     metric: ClassVar[str] = "mean_iou"  # the one to show
+    cost: ClassVar[float] = 150.0
     head: Head = "linear"
     size: Size = (240, 320)
     cells: int = 1200
@@ -70,6 +71,10 @@ class Segmentation(OnNetworks):
     points: int = 256
     rates: tuple[float, ...] = (1e-3, 1e-2, 1e-1)
     weight_decay: float = 1e-4
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(size=(32, 32), steps=4, pictures=2, points=16, rates=(1e-2, 1e-1))
 
     def run(self, job: Job) -> list[Score]:
         """Every stage's mean IoU on the fold; mean IoU and pixel accuracy of the best and the last stage on the test part.
