@@ -24,7 +24,7 @@ from embodied_ssl.evaluation.divisions import over_divisions
 from embodied_ssl.evaluation.features import FeatureTable, Pooling, Precision, extract, weights_hash
 from embodied_ssl.evaluation.pictures import Pictures, Preprocessing, Progress, named, read_pictures
 from embodied_ssl.evaluation.protocol import AnyProtocol, Job, OnFeatures, OnNetworks
-from embodied_ssl.evaluation.score_cache import ScoreCache
+from embodied_ssl.evaluation.score_cache import ScoreCache, code
 from embodied_ssl.evaluation.scores import Role, Score
 
 RANDOM_SEEDS = (0, 1, 2)
@@ -157,7 +157,8 @@ class Desk:
     def key(self, protocol: AnyProtocol, division: Division) -> tuple[object, ...]:
         entry, settings = self.entry, self.bench.settings
         precision = settings.precision if entry.build and isinstance(protocol, OnFeatures) else ""
-        return (protocol, entry.weights, entry.preprocessing, precision, torch.device(settings.device).type, division)
+        made_of = code(type(protocol).__module__), code(__name__) if isinstance(protocol, OnFeatures) else ""
+        return (protocol, made_of, entry.weights, entry.preprocessing, precision, torch.device(settings.device).type, division)
 
     def _complete(self, score: Score, protocol: AnyProtocol) -> Score:
         entry, target = self.entry, self.bench.target

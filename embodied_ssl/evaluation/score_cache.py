@@ -1,11 +1,12 @@
 """Rows that were computed before: baselines on the same data are the same for every run, and need not be computed again.
 
 A row is kept under everything it depends on: the protocol and its settings, weights, preprocessing, the pictures' files with
-their answers and division, the versions of what computes, and the very code of the evaluation.
+their answers and division, the versions of what computes, and the very code that the protocol is made of.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import json
@@ -23,6 +24,8 @@ from embodied_ssl.datasets.target import Division, Target
 from embodied_ssl.errors import BadItem
 from embodied_ssl.evaluation.scores import NOT_STORED, Score
 from embodied_ssl.files import atomic
+
+PACKAGE = Path(__file__).parents[1]
 
 
 class ScoreCache:
@@ -50,7 +53,7 @@ class ScoreCache:
     def path(self, key: Sequence[object]) -> Path:
         assert self.folder is not None
         hasher = hashlib.blake2b(digest_size=16)
-        for part in (code(), self._data, *key):
+        for part in (self._data, *key):
             hasher.update(f"{type(part).__name__}\0".encode())
             if isinstance(part, Division):
                 for rows in part:
@@ -90,15 +93,36 @@ def fingerprint(target: Target) -> str:
 
 
 @cache
-def code() -> str:
-    """A hash of the code that makes rows and of the libraries below it."""
-    here = Path(__file__).parent
+def code(module: str) -> str:
+    """A hash of a module's code, of all of this package's that it imports, and of the versions of the libraries below."""
     hasher = hashlib.blake2b(digest_size=16)
-    for path in [*sorted(here.rglob("*.py")), here.parent / "backbones.py"]:
+    for path in sorted(imported(module)):
         hasher.update(path.read_bytes())
     for library in ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "opencv-python"):
         hasher.update(version(library).encode())
     return hasher.hexdigest()
+
+
+def imported(module: str) -> set[Path]:
+    """The files of a module and of every module of this package that it imports, directly or through others."""
+    found: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        path = _file_of(waiting.pop())
+        if path is None or path in found:
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def _file_of(module: str) -> Path | None:
+    """Where a module of this package lies; None for others, packages, and names that are no modules."""
+    own, _, rest = module.partition(".")
+    path = PACKAGE / f"{rest.replace('.', '/')}.py"
+    return path if own == PACKAGE.name and path.is_file() else None
 
 
 def _about(path: Path) -> bytes:

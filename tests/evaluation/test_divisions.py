@@ -21,7 +21,7 @@ from embodied_ssl.evaluation.models import Model
 from embodied_ssl.evaluation.pictures import Preprocessing
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.protocols.knn import Knn
-from embodied_ssl.evaluation.score_cache import ScoreCache, fingerprint
+from embodied_ssl.evaluation.score_cache import ScoreCache, fingerprint, imported
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.statistics import percentiles, resamples
 from embodied_ssl.evaluation.transfer import evaluate
@@ -234,3 +234,13 @@ def test_what_cannot_be_judged_is_refused_before_any_work() -> None:
     one_sided = Division(np.flatnonzero(np.arange(24) % 2 == 0), np.arange(24))
     with pytest.raises(UserError, match="no train picture of class 'light'"):
         evaluate([model], replace(target, divisions=(one_sided,)), [Knn()])
+
+
+def test_rows_depend_on_the_code_they_are_made_of_and_on_no_other() -> None:
+    made_of = {path.stem for path in imported("embodied_ssl.evaluation.protocols.knn")}
+    assert {"knn", "features", "scores", "statistics"} <= made_of
+    assert not {"detection", "fine_tune", "cli", "report"} & made_of
+    assert {"detection", "detectors", "average_precision"} <= {
+        path.stem for path in imported("embodied_ssl.evaluation.protocols.detection")
+    }
+    assert imported("numpy") == set()
