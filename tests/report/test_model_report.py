@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -204,9 +205,10 @@ def test_many_classes_have_different_signs() -> None:
 
 
 def test_umap_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(metadata, "version", absent)
     assert not has_umap()
     with pytest.raises(UserError, match="UMAP needs umap-learn"):
         flattened(normal(20, 4), "UMAP")
