@@ -23,7 +23,7 @@ class Diagnosis:
 
     Attributes:
         report: the HTML file; the rows lie beside it as ``.json``.
-        rows: one a layer of each network, the untrained twin of the first among them.
+        rows: one a layer of each network, the untrained twin of the first trained one among them.
     """
 
     report: Path

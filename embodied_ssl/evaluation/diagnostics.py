@@ -98,8 +98,10 @@ def uniformity(features: ArrayLike, sharpness: float = 2.0) -> float:
     if n < 2:
         raise ValueError(f"uniformity is over pairs; {n} example has none")
     total = 0.0
+    norms = (z * z).sum(1)  # 1, but 0 for features that are all 0, which have no direction and are one point
     for start in range(0, n, 1024):
-        squared = np.maximum(2 - 2 * z[start : start + 1024] @ z.T, 0)
+        some = slice(start, start + 1024)
+        squared = np.maximum(norms[some, None] + norms - 2 * z[some] @ z.T, 0)
         total += float(np.exp(-sharpness * squared).sum())
     return float(np.log((total - n) / (n * (n - 1))))  # every example is at distance 0 from itself
 

@@ -32,6 +32,7 @@ ACCEPTED = (
 )
 CLASSIFIERS = ("fc.weight", "head.weight", "head.fc.weight", "classifier.weight")
 IMAGENET_CLASSES = 1000
+UNTRAINED = "at their random start"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def open_model(
         model = _from_function(Path(python).expanduser(), function, size)
     elif not path.exists() and (given in names() or given.startswith(("torchvision:", "timm:"))):
         config = BackboneConfig(given)
-        model = Model(f"{given} untrained", untrained(config, seed), config, _usual(size), "external", seed)
+        name, about = f"{given} untrained", {"weights": UNTRAINED}
+        model = Model(name, untrained(config, seed), config, _usual(size), "external", seed, about=about)
     elif path.is_dir() or (path.parent / "card.json").exists():
         model = _from_run(path, size)
     else:

@@ -12,7 +12,7 @@ from embodied_ssl.datasets.target import Target
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.examination import Examination, examine
 from embodied_ssl.evaluation.exhibits import Drawing, Exhibits
-from embodied_ssl.evaluation.models import Model
+from embodied_ssl.evaluation.models import UNTRAINED, Model
 from embodied_ssl.evaluation.pictures import Progress, silent
 from embodied_ssl.report.attention import POWERS, attention_sheet
 from embodied_ssl.report.drawings import Drawings, Drawn
@@ -32,7 +32,7 @@ def model_sections(
     cache: Path | None = None,
     on_progress: Progress = silent,
 ) -> list[Section]:
-    """Examine networks on a target and draw everything. The untrained twin of the first is examined too, where it is known.
+    """Examine networks on a target and draw everything. The untrained twin of the first trained one stands beside them.
 
     Args:
         models: one or several, each with a name of its own. A single one is drawn beside its untrained twin.
@@ -52,14 +52,15 @@ def model_sections(
 def examinations(
     models: Sequence[Model], exhibits: Exhibits, device: str | torch.device, cache: Path | None, on_progress: Progress
 ) -> list[Examination]:
-    """Each network examined, and the untrained twin of the first behind them."""
+    """Each network examined, and the untrained twin of the first that was trained behind them."""
     names = [model.name for model in models]
     if not models or len(set(names)) < len(names):
         raise UserError(f"models are named {', '.join(names) or 'nothing'}; give at least one, each with a name of its own")
-    first = models[0]
-    twins = []
-    if first.config is not None:
-        twins = [Model(f"random {first.config.name}", untrained(first.config, 0), first.config, first.preprocessing, "random", 0)]
+    twins = [
+        Model(f"random {one.config.name}", untrained(one.config, 0), one.config, one.preprocessing, "random", 0)
+        for one in models
+        if one.config is not None and one.about.get("weights") != UNTRAINED
+    ][:1]
     return [examine(model, exhibits, device, on_progress, cache) for model in [*models, *twins]]
 
 

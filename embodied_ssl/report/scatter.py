@@ -6,9 +6,9 @@ Both keep neighbourhoods only: distances between groups, their sizes and empty s
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import warnings
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Literal
 
 import numpy as np
@@ -31,7 +31,10 @@ MARKERS = "os^D"  # a second sign beside colour, for many classes
 
 def has_umap() -> bool:
     """Whether umap-learn is installed."""
-    return importlib.util.find_spec("umap") is not None
+    try:
+        return bool(metadata.version("umap-learn"))  # some folder called umap would be found by find_spec
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def flattened(features: NDArray[np.float32], how: How = "t-SNE", seed: int = 0) -> NDArray[np.float32]:

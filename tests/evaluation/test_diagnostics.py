@@ -31,7 +31,8 @@ def test_uniformity_equals_a_loop_over_pairs() -> None:
     unit = z / np.linalg.norm(z, axis=1, keepdims=True)
     pairs = [np.exp(-2 * ((unit[i] - unit[j]) ** 2).sum()) for i in range(30) for j in range(i)]
     assert uniformity(z) == pytest.approx(np.log(np.mean(pairs)))
-    assert uniformity(np.ones((10, 4))) == pytest.approx(0, abs=1e-9)
+    for point in (np.ones((10, 4)), np.zeros((10, 4))):
+        assert uniformity(point) == pytest.approx(0, abs=1e-9)
 
 
 def test_alignment() -> None:
