@@ -177,7 +177,7 @@ def test_the_fold_is_made_of_recordings() -> None:
     names = np.asarray(["a"] * 6 + ["b"] * 3 + ["c"] * 5)
     assert not set(names[fit]) & set(names[fold])
     assert sorted([*fit, *fold]) == list(range(14))
-    assert "recordings" in how
+    assert "of 3 recordings" in how
     fit, fold, how = inner_fold(["a"] * 10)
     assert fold.tolist() == [8, 9]
     assert "one recording" in how
@@ -325,7 +325,7 @@ def test_all_settings_are_in_the_rows(segmented: list[Score], measured: tuple[Ta
     for scores in (segmented, measured[1]):
         json.dumps([score.to_json() for score in scores], allow_nan=False)
         for score in scores:
-            assert {"choice", "size", "cells", "fold", "skipped", "interval", "backbone"} <= set(score.settings)
+            assert {"choice", "seed", "size", "cells", "fold", "skipped", "interval", "backbone"} <= set(score.settings)
             if score.choice != "every":
                 assert score.interval is not None
                 assert score.interval[0] <= score.value <= score.interval[1]
@@ -447,4 +447,4 @@ def test_camvid_is_segmented_far_better_than_by_one_class(data_root: Path) -> No
     score = by(scores, "best", "pixel_accuracy")
     assert score.value > 0.45 > 0.35 > score.settings["always_the_commonest_class"]
     assert set(by(scores, "best", "mean_iou").settings["iou"]) <= set(CAMVID)
-    assert "of 1 recordings only" in score.settings["interval"]
+    assert "of 1 recording only" in score.settings["interval"]
