@@ -212,7 +212,8 @@ def inner_fold(recordings: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.
     """
     fit, fold = (np.asarray(in_split(recordings, split, FOLD_SHARE), np.intp) for split in ("train", "held_out"))
     if len(fold):
-        return fit, fold, f"{len({recordings[row] for row in fold})} recordings of the train part, {len(fold)} pictures"
+        whole = len({recordings[row] for row in fold})
+        return fit, fold, f"{whole} of {len(set(recordings))} recordings of the train part, {len(fold)} pictures"
     cut = len(recordings) - max(1, round(FOLD_SHARE * len(recordings)))
     rows = np.arange(len(recordings), dtype=np.intp)
     return rows[:cut], rows[cut:], f"the last {len(rows) - cut} pictures of the train part, which is one recording"
@@ -221,4 +222,5 @@ def inner_fold(recordings: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.
 def interval_covers(recordings: Sequence[str]) -> str:
     """What an interval over test pictures says, and how many recordings these are of."""
     few = len(set(recordings))
-    return "bootstrap over test pictures" + (f", which are of {few} recordings only" if few < len(recordings) else "")
+    which = f", which are of {few} recording{'s' if few > 1 else ''} only" if few < len(recordings) else ""
+    return f"bootstrap over test pictures{which}"

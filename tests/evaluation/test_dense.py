@@ -176,7 +176,7 @@ def test_the_fold_is_made_of_recordings() -> None:
     names = np.asarray(["a"] * 6 + ["b"] * 3 + ["c"] * 5)
     assert not set(names[fit]) & set(names[fold])
     assert sorted([*fit, *fold]) == list(range(14))
-    assert "recordings" in how
+    assert "of 3 recordings" in how
     fit, fold, how = inner_fold(["a"] * 10)
     assert fold.tolist() == [8, 9]
     assert "one recording" in how
@@ -291,11 +291,40 @@ def test_test_pictures_choose_nothing(segmented: list[Score]) -> None:
             assert theirs.value < 0.5 < ours.value  # only the judgement changed
 
 
+def test_rates_are_judged_on_a_fold_that_trained_nothing() -> None:
+    target = stripes()
+    job = job_for(target)
+    train = DenseReader(job, "mask", SMALL.size, SMALL.cells, lambda truth: "").train_maps(job.build())
+    fit, fold, _ = inner_fold(train.recordings)
+    hidden = train.truth.copy()
+    hidden[fold] = IGNORED
+    maps = train.maps["conv2"].clone()
+    maps[torch.from_numpy(fold)] = 0
+    whiten = Whiten.fit(maps, fit)
+    model = SMALL.fit(job, whitened(whiten, maps), hidden, fit, "linear", 0.01)
+    points = draw_points(len(fold), 1000, SMALL.size, "fold")
+    with torch.no_grad():
+        said = to_pixels(model(whitened(whiten, train.maps["conv2"][torch.from_numpy(fold)]).float()), SMALL.size).argmax(1)
+    expected = mean_iou(confusion(truth_at(train.truth[fold], points), truth_at(said.numpy(), points), 3))
+    assert SMALL.choose(job, train, "conv2", "linear").tried[0.01] == pytest.approx(float(expected), abs=2e-3)
+
+
+def test_strengths_are_judged_on_a_fold_that_trained_nothing(tmp_path: Path) -> None:
+    job = job_for(NyuDepth.tiny(tmp_path).target())
+    train = DenseReader(job, "depth", FLAT.size, FLAT.cells, lambda truth: "").train_maps(job.build())
+    fit, fold, _ = inner_fold(train.recordings)
+    hidden = train.truth.copy()
+    hidden[fold] = 9.0
+    weight, bias = Moments.of(FLAT._pixels(job, replace(train, truth=hidden), "conv4", fit)).ridge(1e4)
+    shares = [errors(np.exp(x @ weight + bias), np.exp(y))[0] for x, y in FLAT._pixels(job, train, "conv4", fold)]
+    assert FLAT.choose(job, train, "conv4").tried[1e4] == pytest.approx(np.mean(shares)) != 1.0
+
+
 def test_all_settings_are_in_the_rows(segmented: list[Score], measured: tuple[Target, list[Score]]) -> None:
     for scores in (segmented, measured[1]):
         json.dumps([score.to_json() for score in scores], allow_nan=False)
         for score in scores:
-            assert {"choice", "size", "cells", "fold", "skipped", "interval", "backbone"} <= set(score.settings)
+            assert {"choice", "seed", "size", "cells", "fold", "skipped", "interval", "backbone"} <= set(score.settings)
             if score.choice != "every":
                 assert score.interval is not None
                 assert score.interval[0] <= score.value <= score.interval[1]
@@ -417,4 +446,4 @@ def test_camvid_is_segmented_far_better_than_by_one_class(data_root: Path) -> No
     score = by(scores, "best", "pixel_accuracy")
     assert score.value > 0.45 > 0.35 > score.settings["always_the_commonest_class"]
     assert set(by(scores, "best", "mean_iou").settings["iou"]) <= set(CAMVID)
-    assert "of 1 recordings only" in score.settings["interval"]
+    assert "of 1 recording only" in score.settings["interval"]

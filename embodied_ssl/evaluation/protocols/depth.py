@@ -135,6 +135,7 @@ class Depth(OnNetworks):
         figures, constant, recordings = self._judge(reader, network, fits, moments[best].level, bad)
         shared = {
             **self._settings(),
+            "seed": job.seed,
             "fold": fold,
             "skipped": reader.skipped(train.bad, bad),
             "interval": interval_covers(recordings),

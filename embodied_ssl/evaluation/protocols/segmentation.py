@@ -96,6 +96,7 @@ class Segmentation(OnNetworks):
         common = np.bincount(train.truth[train.truth != IGNORED], minlength=classes).argmax()
         shared = {
             **self._settings(),
+            "seed": job.seed,
             "fold": fold,
             "stage_chosen_by": "linear head, mean IoU on the fold",
             "skipped": reader.skipped(train.bad, bad),
@@ -103,7 +104,7 @@ class Segmentation(OnNetworks):
         }
         scores = [_on_fold(job.model, stage, choice, shared, len(train.truth)) for stage, choice in found.items()]
         for how, stage in (("best", best), ("last", train.last)):
-            settings = {"choice": how, "rate": chosen[stage].C, "rate_at_bound": chosen[stage].at_bound, **shared}
+            settings = {"choice": how, **_rate(chosen[stage]), **shared}
             scores += _on_test(job, stage, confusions[stage], int(common), settings)
         return scores
 
@@ -122,7 +123,8 @@ class Segmentation(OnNetworks):
                 for some in batches(len(fold), 16):
                     logits = model(maps[torch.from_numpy(fold[some])].to(job.device).float())
                     said.append(at_points(logits, points[some], self.size).argmax(2).cpu())
-            return float(mean_iou(confusion(truth, torch.cat(said).numpy(), len(job.target.classes))))
+            found = mean_iou(confusion(truth, torch.cat(said).numpy(), len(job.target.classes)))
+            return float(np.nan_to_num(found))  # masks so sparse that no labelled pixel was drawn: all rates are alike
 
         job.on_progress(f"segmentation of {job.model} at {stage}", list(train.maps).index(stage) + 1, len(train.maps))
         return choose(score, self.rates, RATE_BOUNDS)
@@ -223,10 +225,13 @@ def _complaint(truth: NDArray[Any], classes: int) -> str:
     return f"has class number {labelled.max()}, but there are {classes} classes" if labelled.max() >= classes else ""
 
 
-def _on_fold(model: str, stage: str, choice: Choice, shared: Mapping[str, Any], n: int) -> Score:
+def _rate(choice: Choice) -> dict[str, Any]:
     tried = {f"{rate:g}": value for rate, value in choice.tried.items()}
-    settings = {"choice": "every", **shared, "head": "linear", "rate": choice.C, "rate_at_bound": choice.at_bound, "tried": tried}
-    settings["interval"] = "none"
+    return {"rate": choice.C, "rate_at_bound": choice.at_bound, "tried": tried}
+
+
+def _on_fold(model: str, stage: str, choice: Choice, shared: Mapping[str, Any], n: int) -> Score:
+    settings = {"choice": "every", **shared, "head": "linear", **_rate(choice), "interval": "none"}
     return Score(model, "run", "", Segmentation.name, stage, "cv_mean_iou", choice.accuracy, n=n, settings=settings)
 
 
