@@ -133,7 +133,7 @@ def run_study(
 
     Args:
         study: what to make.
-        out: the study's folder: ``runs/``, ``cells/``, ``cache/``, ``scores.json``, ``table.md``.
+        out: the study's folder: ``runs/``, ``cells/``, ``cache/``, ``scores.json``, ``table.md``, ``report.html``.
         progress: told how far it is.
         device, workers: where to train and judge.
         shard: this call's part of the networks, as (i, N) with 0 <= i < N; the table holds whatever is finished by anyone.

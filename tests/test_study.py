@@ -67,7 +67,7 @@ def test_a_finished_study_is_read_not_made(study: Study, made: Path) -> None:
     outcome = run_study(study, made, Silent(), device="cpu", workers=0)
     assert (outcome.made, outcome.kept) == (0, 4)
     changed = [path for path, time in before.items() if path.stat().st_mtime_ns != time]
-    assert {path.name for path in changed} <= {"table.md", "scores.json"}
+    assert {path.name for path in changed} <= {"table.md", "scores.json", "report.html"}
 
 
 def test_shards_make_the_same_study_and_a_lost_cell_alone_is_made_again(study: Study, made: Path, tmp_path: Path) -> None:
@@ -120,6 +120,7 @@ def test_seeds_are_joined_and_baselines_stand_once(made: Path) -> None:
     assert text.count("| random conv4 |") == 1
     assert text.count("| raw16 |") == 1
     assert "Welch's t over seeds" in text
+    assert "random conv4" in (made / "report.html").read_text()
 
 
 def test_one_seed_keeps_its_own_interval() -> None:

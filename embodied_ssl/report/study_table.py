@@ -1,6 +1,6 @@
 """A study's tables: runs of one method joined over their seeds, baselines once, every figure with its interval.
 
-Written as Markdown, for people, and as JSON with every row, for everything else.
+Written as Markdown and as a page, for people, and as JSON with every row, for everything else.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from embodied_ssl.evaluation.differences import difference_row, slot
 from embodied_ssl.evaluation.scores import Score, column, format_value, grid, headline, place, save_scores, verdict
 from embodied_ssl.evaluation.statistics import seed_reach, t_interval
 from embodied_ssl.files import atomic
+from embodied_ssl.report.report import ScoreTable, write_report
 
 
 class Named(Protocol):
@@ -31,10 +32,13 @@ Cells = Sequence[tuple[Named, Sequence[Score]]]
 
 
 def write_tables(out: Path, cells: Cells) -> Path:
-    """Write ``scores.json`` (every row of every cell, then the joined ones) and ``table.md``; returns the latter."""
+    """Write ``scores.json`` (every row of every cell, then the joined ones), ``report.html`` and ``table.md``; returns the last."""
     joined = join(cells)
     every = {_identity(score): score for _, scores in cells for score in scores}
     save_scores(out / "scores.json", [*every.values(), *(row for row in joined if _identity(row) not in every)])
+    datasets = dict.fromkeys(score.dataset for score in joined)
+    sections = [ScoreTable(dataset, [score for score in joined if score.dataset == dataset]) for dataset in datasets]
+    write_report(out / "report.html", sections, out.name, "Every figure beside untrained networks and plain descriptors.")
     with atomic(out / "table.md") as file:
         file.write(markdown(joined).encode())
     return out / "table.md"
