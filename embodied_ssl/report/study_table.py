@@ -32,7 +32,7 @@ Cells = Sequence[tuple[Named, Sequence[Score]]]
 
 
 def write_tables(out: Path, cells: Cells) -> Path:
-    """Write ``scores.json`` (every row of every cell, then the joined ones), ``report.html`` and ``table.md``; returns the last."""
+    """Write ``scores.json`` (rows of every cell, then the joined ones), ``report.html`` and ``table.md``; returns the last."""
     joined = join(cells)
     every = {_identity(score): score for _, scores in cells for score in scores}
     save_scores(out / "scores.json", [*every.values(), *(row for row in joined if _identity(row) not in every)])
