@@ -103,7 +103,7 @@ def evaluate(
     run: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
     on: On = "",
     reader: Reader = "",
-    protocol: Protocols = "linear,knn,low-shot",
+    protocol: Protocols = "",
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as knn.k=200.")] = [],  # noqa: B006
     config: Annotated[str, typer.Option(help="The run's config, when it lies outside the package (for pretext).")] = "",
     seeds: Seeds = 3,
@@ -139,7 +139,7 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="MODEL_B", help="The other model, or models.")],
     on: On,
     reader: Reader = "",
-    protocol: Protocols = "linear,knn,low-shot",
+    protocol: Protocols = "",
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as knn.k=200.")] = [],  # noqa: B006
     seeds: Seeds = 3,
     device: Device = "auto",

@@ -95,7 +95,7 @@ def with_random_means(scores: list[Score]) -> list[Score]:
 
 def _mean_of(rows: Sequence[Score]) -> Score:
     mean, std, estimate = t_interval([row.value for row in rows])
-    layers = ", ".join(dict.fromkeys(row.layer for row in rows))
+    layers = ", ".join(dict.fromkeys(layer for row in rows for layer in row.layer.split(", ")))
     interval: tuple[float, float] | None = (estimate.low, estimate.high)
     covers = "Student's t over initialisations"
     if len(rows) < 2:

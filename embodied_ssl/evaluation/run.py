@@ -23,7 +23,13 @@ from embodied_ssl.evaluation.targets import target_spec
 from embodied_ssl.evaluation.transfer import evaluate
 
 PRETEXT = "pretext"
-USUAL = ("linear", "knn", "low-shot")
+USUAL = {  # what is done where no protocol is named, by the first answer that the data have
+    "label": ("linear", "knn", "low-shot"),
+    "mask": ("segmentation",),
+    "depth": ("depth",),
+    "tags": ("voc-svm",),
+    "boxes": ("detection",),
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Request:
     Args:
         on: the folder of labelled data; "" when only the pretext question is asked.
         reader: which reader opens it; "" for the first that recognises it.
-        protocols: names; ``all`` is every protocol that the data have answers for.
+        protocols: names; ``all`` is every protocol that the data have answers for; none for the `USUAL` ones.
         changes: ``key=value`` of the data's reader (``data.partitions=3``) or of a protocol (``knn.k=200``).
         config: the run's config, where it lies outside the package (for pretext).
         workers: processes that read for pretext.
@@ -42,7 +48,7 @@ class Request:
     """
 
     on: str = ""
-    protocols: tuple[str, ...] = USUAL
+    protocols: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     config: str = ""
     workers: int = 0
@@ -60,14 +66,14 @@ class Evaluation:
 
 
 def protocols_of(names: Sequence[str], target: Target) -> list[str]:
-    """The names with ``all`` replaced by every protocol that the target has answers for.
+    """The names with ``all`` replaced by every protocol that the target has answers for; the usual ones where none is named.
 
     Raises:
         UserError: an unknown protocol (with a suggestion), or none.
     """
     known = discover.protocols()
     chosen: list[str] = []
-    for name in names:
+    for name in names or next(usual for answer, usual in USUAL.items() if answer in target.answers):
         if name == "all":
             chosen += [other for other, kind in known.items() if kind.needs in target.answers]
         elif name in known:
@@ -115,18 +121,20 @@ def evaluate_run(given: str, request: Request, on_progress: Progress, say: Any =
     Raises:
         UserError: an unknown protocol, no data for a protocol that needs it, or nothing trained in the folder.
     """
-    if not request.protocols:
-        raise UserError(f"no protocol was given; there is {', '.join([*discover.protocols(), PRETEXT])}, or all")
     on_data = [name for name in request.protocols if name != PRETEXT]
     known = [*discover.protocols(), "all"]
     for name in on_data:
         if name not in known:
             raise UserError(f"no protocol '{name}'{suggest(name, [*known, PRETEXT])}")
-    if on_data and not request.on:
-        raise UserError(f"{', '.join(on_data)} need labelled pictures; give a folder of them with --on")
+    if not request.on and (on_data or not request.protocols):
+        raise UserError(
+            f"{', '.join(on_data) or 'evaluate'} needs labelled data; give its folder with --on (or --protocol pretext)"
+        )
     scores: list[Score] = []
     notes: list[str] = []
-    ready = prepare(request) if on_data else None  # what is refused is better refused before the pretext question
+    ready = (
+        prepare(request) if on_data or not request.protocols else None
+    )  # what is refused is better refused before the pretext question
     model = open_model(given)
     if PRETEXT in request.protocols:
         from embodied_ssl.evaluation.pretext import evaluate_pretext, lines
