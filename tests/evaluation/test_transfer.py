@@ -107,7 +107,7 @@ def test_settings_say_what_was_done(scores: list[Score]) -> None:
 def test_a_network_compared_with_itself_differs_by_nothing(tiny: Path) -> None:
     rows = judge([candidate(seed=5)], str(tiny), ("knn", "low-shot"), random_seeds=(5,), descriptors=())
     differences = [s for s in rows if s.metric == "minus_random"]
-    assert len(differences) == 6
+    assert len(differences) == 8
     assert all(s.value == 0 and s.interval == (0, 0) for s in differences)
 
 
