@@ -31,6 +31,9 @@ class Objective(Protocol):
     def inverse_curvature(self, columns: Tensor) -> Tensor:
         """About the inverse of the Hessian's diagonal, positive: [B, r, S', 1]."""
 
+    def ended(self, value: Tensor, gradient: Tensor, columns: Tensor) -> Tensor:
+        """Which problems are solved well enough: bool [B, S']."""
+
 
 class Pair(NamedTuple):
     """What a step taught: how far the variables went, how the gradient changed, and one over their product."""
@@ -40,8 +43,8 @@ class Pair(NamedTuple):
     inverse: Tensor
 
 
-def minimise(objective: Objective, tolerance: float, steps: int = STEPS) -> Tensor:
-    """The minima [B, r, S, K]: where no entry of a gradient is larger than ``tolerance``, or no step leads down any more."""
+def minimise(objective: Objective, steps: int = STEPS) -> Tensor:
+    """The minima [B, r, S, K]: where each problem says that it has ended, or no step leads down any more."""
     at = objective.start()
     found = torch.empty_like(at)
     columns = torch.arange(at.shape[2], device=at.device)
@@ -49,7 +52,7 @@ def minimise(objective: Objective, tolerance: float, steps: int = STEPS) -> Tens
     stuck = torch.zeros_like(value, dtype=torch.bool)
     pairs: list[Pair] = []
     for _ in range(steps):
-        ended = stuck | (gradient.abs().amax((1, 3)) <= tolerance)
+        ended = stuck | objective.ended(value, gradient, columns)
         going = ~ended.all(0)
         if not going.all():
             found[:, :, columns] = at

@@ -65,6 +65,25 @@ def test_the_gradient_of_the_objective_as_written_is_zero_at_the_optimum() -> No
     assert float(weights.detach().abs().max()) > 0.1
 
 
+def test_separated_classes_with_hardly_a_penalty_are_not_left_half_way() -> None:
+    """All gradients are below the tolerance long before the sum of losses and penalty is near its minimum."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    features = (
+        rng.standard_normal((60, 100)) * np.geomspace(1, 0.001, 100) + np.eye(3)[labels] @ rng.standard_normal((3, 100)) / 20
+    )
+    given, C = Part(features @ np.linalg.qr(rng.standard_normal((100, 100)))[0], labels, features[:5]), 100.0
+    coordinates = principal(torch.from_numpy(given.features), torch.from_numpy(given.others))
+
+    def value(tolerance: float) -> float:
+        targets = torch.from_numpy(labels)
+        weights = solve([coordinates], [targets], [C], 3, tolerance)[0, :, 0]
+        loss = torch.nn.functional.cross_entropy(coordinates.features @ weights[1:] + weights[0], targets, reduction="sum")
+        return float(C * loss + weights[1:].square().sum() / 2)
+
+    assert value(1e-10) <= value(1e-2) <= value(1e-10) * (1 + logistic.GAP)
+
+
 def test_many_at_once_are_each_alone() -> None:
     """Parts of other lengths and widths, strengths that end at other times: nothing of one is seen in another."""
     parts = [part(60, 9, 4, seed=1), part(20, 30, 4, seed=2), part(45, 9, 3, seed=3)]
@@ -146,11 +165,14 @@ class Valley:
     def inverse_curvature(self, columns: torch.Tensor) -> torch.Tensor:
         return torch.full((2, 5, len(columns), 1), 1 / self.claimed, dtype=torch.float64)
 
+    def ended(self, value: torch.Tensor, gradient: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        return gradient.abs().amax((1, 3)) <= 1e-10
+
 
 @pytest.mark.parametrize("claimed", [1e-2, 1.0, 1e3])
 def test_minima_are_found_from_afar_with_wrong_curvatures(claimed: float) -> None:
     valley = Valley(claimed)
-    torch.testing.assert_close(minimise(valley, 1e-10), valley.place, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(minimise(valley), valley.place, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.data

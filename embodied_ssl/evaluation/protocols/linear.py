@@ -96,7 +96,9 @@ def folded(features: Matrix, labels: Labels, folds: Folds) -> tuple[list[Part], 
     return parts, [labels[test] for _, test in folds]
 
 
-def choose_penalty(parts: Sequence[Part], truths: Sequence[Labels], tolerance: float, device: str) -> Choice:
+def choose_penalty(
+    parts: Sequence[Part], truths: Sequence[Labels], tolerance: float, device: str, grid: Sequence[float] = GRID
+) -> Choice:
     """The C whose fits get most of all held-out items right, over all parts together."""
     fits = Fits(parts, tolerance, device)
     total = sum(len(truth) for truth in truths)
@@ -105,8 +107,8 @@ def choose_penalty(parts: Sequence[Part], truths: Sequence[Labels], tolerance: f
         hits = [(predicted == truth).sum(1) for predicted, truth in zip(fits.predict(strengths), truths, strict=True)]
         return [float(count) / total for count in np.sum(hits, axis=0)]
 
-    known = dict(zip(GRID, accuracies(GRID), strict=True))  # solved together; the few beyond, one by one
-    return choose(lambda C: known[C] if C in known else accuracies([C])[0])
+    known = dict(zip(grid, accuracies(grid), strict=True))  # solved together; the few beyond, one by one
+    return choose(lambda C: known[C] if C in known else accuracies([C])[0], grid)
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,13 @@ class Linear(OnFeatures):
     Args:
         tolerance: where fits stop, as `Fits` takes it. One for the search and the last fit: a looser search stops early, which
             hides that a large C overfits (1e-3 chose C = 100 for a random stem and lost a point).
+        strengths: the C tried first; the grid widens from there.
     """
 
     name: ClassVar[str] = "linear"
     needs: ClassVar[str] = "label"
     tolerance: float = 1e-4
+    strengths: tuple[float, ...] = GRID
 
     def choice(self, train: FeatureTable, layer: str) -> Choice:
         """The C for one layer, by cross-validation on the train part; remembered."""
@@ -128,7 +132,7 @@ class Linear(OnFeatures):
         if key not in train.found:
             folds, _ = make_folds(train.labels, train.recordings)
             parts, truths = folded(train.features[layer], train.labels, folds)
-            train.found[key] = choose_penalty(parts, truths, self.tolerance, train.device)
+            train.found[key] = choose_penalty(parts, truths, self.tolerance, train.device, self.strengths)
         choice: Choice = train.found[key]
         return choice
 

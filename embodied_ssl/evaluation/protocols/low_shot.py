@@ -130,7 +130,7 @@ class LowShot(OnFeatures):
             more = folded(features[rows], train.labels[rows], folds)
             parts += more[0]
             truths += more[1]
-        return choose_penalty(parts, truths, self.linear.tolerance, train.device)
+        return choose_penalty(parts, truths, self.linear.tolerance, train.device, self.linear.strengths)
 
     def _layer(
         self, train: FeatureTable, test: FeatureTable, layer: str, shots: Sequence[int]
