@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -87,6 +87,10 @@ class SgdProbe(OnFeatures):
     weight_decay: float = 0.0
     schedule: Schedule = field(default_factory=lambda: Schedule("step", warmup=0.0, drops=(0.6, 0.8)))
     seed: int = 0
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(epochs=3)
 
     def __post_init__(self) -> None:
         if not self.rates or min(self.rates) <= 0 or self.epochs < 1 or self.batch_size < 2:
