@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from embodied_ssl import config
-from embodied_ssl.evaluation.run import evaluate_run
+from embodied_ssl.evaluation.bench import Settings
+from embodied_ssl.evaluation.run import Request, evaluate_run
 from embodied_ssl.start import Options
 from embodied_ssl.trainer import pretrain
 
@@ -28,7 +29,8 @@ def test_rotation_lifts_the_last_layer_on_scenes(data_root: Path, tmp_path: Path
         steps=470,
     )
     pretrain([run], tmp_path / "run", Options(device="cpu", workers=1))
-    found = evaluate_run(tmp_path / "run", str(data_root / "scene15"), ["linear", "knn"], "", "cpu", 0, lambda *_: None)
+    request = Request(on=str(data_root / "scene15"), protocols=("linear", "knn"), settings=Settings(device="cpu"))
+    found = evaluate_run(str(tmp_path / "run"), request, lambda *_: None)
     gains = {(row.protocol, row.choice): row.value for row in found.scores if row.metric == "minus_random" and row.role == "run"}
     assert gains["linear", "last"] >= 0.10
     assert gains["knn", "last"] >= 0.07
