@@ -49,10 +49,10 @@ class Part(NamedTuple):
 
 
 class Coordinates(NamedTuple):
-    """Standardised features in the principal coordinates of the training part, float64.
+    """Features in the principal coordinates of the training part.
 
     Attributes:
-        features: [n, r]; columns are orthogonal and have mean 0.
+        features: [n, r]; columns are orthogonal.
         energy: the sum of squares of each column [r].
         others: [m, r].
     """
@@ -62,21 +62,25 @@ class Coordinates(NamedTuple):
     others: Tensor
 
 
-def principal(features: Tensor, others: Tensor) -> Coordinates:
-    """Standardise [n, D] and [m, D] by the first's mean and deviation (constant columns become 0), and rotate both.
-
-    An L2-penalised fit is the same in these r = min(n, D) coordinates: weights outside the row space would only cost.
-    """
+def standardise(features: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Both less the mean, divided by the deviation, of the first [n, D] and [m, D]; constant columns become 0."""
     mean, std = features.mean(0), features.std(0, correction=0)
     scale = torch.where(std > 1e-6 * mean.abs().clamp_min(1e-6), 1 / std, 0)
-    x, z = (features - mean) * scale, (others - mean) * scale
-    if x.shape[0] >= x.shape[1]:
-        energy, basis = torch.linalg.eigh(x.T @ x)
-        return Coordinates(x @ basis, energy.clamp_min(0), z @ basis)
-    energy, side = torch.linalg.eigh(x @ x.T)
+    return (features - mean) * scale, (others - mean) * scale
+
+
+def principal(features: Tensor, others: Tensor) -> Coordinates:
+    """Turned [n, D] and [m, D]: a linear fit that pays for |w|^2 is the same in these r = min(n, D) coordinates.
+
+    Directions outside the space that the n rows span would only cost.
+    """
+    if features.shape[0] >= features.shape[1]:
+        energy, basis = torch.linalg.eigh(features.T @ features)
+        return Coordinates(features @ basis, energy.clamp_min(0), others @ basis)
+    energy, side = torch.linalg.eigh(features @ features.T)
     held = energy > 1e-12 * energy[-1]  # what is below is rounding, and would be divided by
     energy, side = energy[held], side[:, held]
-    return Coordinates(side * energy.sqrt(), energy, z @ x.T @ (side / energy.sqrt()))
+    return Coordinates(side * energy.sqrt(), energy, others @ features.T @ (side / energy.sqrt()))
 
 
 class Fits:
@@ -93,9 +97,9 @@ class Fits:
 
     def __init__(self, parts: Sequence[Part], tolerance: float = 1e-4, device: str | torch.device = "cpu") -> None:
         self.tolerance = tolerance
-        self.device = torch.device("cpu" if torch.device(device).type == "mps" else device)
+        self.device = with_float64(device)
         self.classes = 1 + max(int(part.labels.max()) for part in parts)
-        self.coordinates = [principal(self._move(part.features), self._move(part.others)) for part in parts]
+        self.coordinates = [principal(*standardise(self._move(part.features), self._move(part.others))) for part in parts]
         self.labels = [torch.from_numpy(part.labels).to(self.device) for part in parts]
 
     def _move(self, values: Matrix) -> Tensor:
@@ -122,6 +126,11 @@ class Fits:
         return answers
 
 
+def with_float64(device: str | torch.device) -> torch.device:
+    """The device, or the CPU in place of one that has no float64."""
+    return torch.device("cpu" if torch.device(device).type == "mps" else device)
+
+
 def solve(
     parts: Sequence[Coordinates], labels: Sequence[Tensor], strengths: Sequence[float], classes: int, tolerance: float
 ) -> Tensor:
@@ -143,17 +152,17 @@ class _Objective:
     ) -> None:
         self.tolerance = tolerance
         counts = torch.tensor([len(own) for own in labels]).to(parts[0].features)
-        self.inputs = _padded([F.pad(part.features, (1, 0), value=1.0) for part in parts])
-        self.share = _padded([part.features.new_ones(len(own), 1) for part, own in zip(parts, labels, strict=True)])
+        self.inputs = padded([F.pad(part.features, (1, 0), value=1.0) for part in parts])
+        self.share = padded([part.features.new_ones(len(own), 1) for part, own in zip(parts, labels, strict=True)])
         self.share = (self.share / counts[:, None, None])[..., None]
-        one_hot = _padded([F.one_hot(own, classes).to(self.inputs) for own in labels])
+        one_hot = padded([F.one_hot(own, classes).to(self.inputs) for own in labels])
         self.true = (self.inputs.mT @ one_hot / counts[:, None, None])[:, :, None]
         self.absent = (one_hot.sum(1) == 0)[:, None, None]
         # Two classes have one difference of weights w: scikit-learn counts |w|^2 / 2, and the halves +w/2, -w/2 only half of it.
         twice = 2 if classes == 2 else 1
         self.penalty = twice / (torch.tensor(strengths).to(counts) * counts[:, None])[:, None, :, None]
         self.penalty = self.penalty * (torch.arange(self.inputs.shape[2]).to(counts) > 0)[:, None, None]
-        energy = _padded([F.pad(part.energy, (1, 0), value=len(own))[:, None] for part, own in zip(parts, labels, strict=True)])
+        energy = padded([F.pad(part.energy, (1, 0), value=len(own))[:, None] for part, own in zip(parts, labels, strict=True)])
         # The softmax curves by p (1 - p): as at the start, where all classes are as likely.
         self.curvature = (energy / counts[:, None, None] * (classes - 1) / classes**2)[..., None]
 
@@ -183,7 +192,7 @@ class _Objective:
         return (gradient.abs().amax((1, 3)) <= self.tolerance) & (gap <= GAP * value)
 
 
-def _padded(parts: Sequence[Tensor]) -> Tensor:
+def padded(parts: Sequence[Tensor]) -> Tensor:
     """Stacked, filled with zeros to the largest."""
     rows, width = max(part.shape[0] for part in parts), max(part.shape[1] for part in parts)
     return torch.stack([F.pad(part, (0, width - part.shape[1], 0, rows - part.shape[0])) for part in parts])

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from embodied_ssl.evaluation import logistic
 from embodied_ssl.evaluation.descriptors import describe
 from embodied_ssl.evaluation.lbfgs import minimise
-from embodied_ssl.evaluation.logistic import Fits, Labels, Matrix, Part, principal, solve
+from embodied_ssl.evaluation.logistic import Coordinates, Fits, Labels, Matrix, Part, principal, solve, standardise
 from embodied_ssl.evaluation.pictures import Preprocessing, read_pictures
 from embodied_ssl.evaluation.targets import open_target
 
@@ -26,9 +26,13 @@ def part(n: int, d: int, classes: int, seed: int = 0, m: int = 40) -> Part:
     return Part(every[:n], labels, every[n:])
 
 
+def coordinates_of(given: Part) -> Coordinates:
+    return principal(*standardise(torch.from_numpy(given.features), torch.from_numpy(given.others)))
+
+
 def scores(given: Part, C: float, classes: int) -> Matrix:
     """Our scores [m, K] of the other pictures at the optimum."""
-    coordinates = principal(torch.from_numpy(given.features), torch.from_numpy(given.others))
+    coordinates = coordinates_of(given)
     weights = solve([coordinates], [torch.from_numpy(given.labels)], [C], classes, TIGHT)[0, :, 0]
     return (coordinates.others @ weights[1:] + weights[0]).numpy()
 
@@ -55,7 +59,7 @@ def test_scores_equal_those_of_scikit_learn(n: int, d: int, classes: int, C: flo
 
 def test_the_gradient_of_the_objective_as_written_is_zero_at_the_optimum() -> None:
     given, C = part(50, 5, 3), 2.0
-    coordinates = principal(torch.from_numpy(given.features), torch.from_numpy(given.others))
+    coordinates = coordinates_of(given)
     labels = torch.from_numpy(given.labels)
     weights = solve([coordinates], [labels], [C], 3, TIGHT)[0, :, 0].requires_grad_()
     loss = torch.nn.functional.cross_entropy(coordinates.features @ weights[1:] + weights[0], labels, reduction="sum")
@@ -73,7 +77,7 @@ def test_separated_classes_with_hardly_a_penalty_are_not_left_half_way() -> None
         rng.standard_normal((60, 100)) * np.geomspace(1, 0.001, 100) + np.eye(3)[labels] @ rng.standard_normal((3, 100)) / 20
     )
     given, C = Part(features @ np.linalg.qr(rng.standard_normal((100, 100)))[0], labels, features[:5]), 100.0
-    coordinates = principal(torch.from_numpy(given.features), torch.from_numpy(given.others))
+    coordinates = coordinates_of(given)
 
     def value(tolerance: float) -> float:
         targets = torch.from_numpy(labels)
@@ -88,7 +92,7 @@ def test_many_at_once_are_each_alone() -> None:
     """Parts of other lengths and widths, strengths that end at other times: nothing of one is seen in another."""
     parts = [part(60, 9, 4, seed=1), part(20, 30, 4, seed=2), part(45, 9, 3, seed=3)]
     strengths = [1e-3, 100.0, 0.1]
-    coordinates = [principal(torch.from_numpy(p.features), torch.from_numpy(p.others)) for p in parts]
+    coordinates = [coordinates_of(p) for p in parts]
     labels = [torch.from_numpy(p.labels) for p in parts]
     together = solve(coordinates, labels, strengths, 4, TIGHT)
     for i, (own, own_labels) in enumerate(zip(coordinates, labels, strict=True)):
@@ -120,7 +124,7 @@ def test_a_label_that_is_not_trained_on_is_not_predicted_and_harms_nobody() -> N
 def test_only_the_training_part_standardises() -> None:
     given = part(30, 6, 3)
     x, z = torch.from_numpy(given.features), torch.from_numpy(given.others)
-    first, second = principal(x, z), principal(x, z + 1000)
+    first, second = principal(*standardise(x, z)), principal(*standardise(x, z + 1000))
     torch.testing.assert_close(first.features, second.features, rtol=0, atol=0)
     assert (second.others - first.others).abs().max() > 10
     torch.testing.assert_close(first.features.mean(0), torch.zeros(6).double(), atol=1e-10, rtol=0)
@@ -133,14 +137,12 @@ def test_constant_columns_count_for_nothing() -> None:
     given = part(30, 4, 3)
     more = Part(*(np.insert(values, 2, 7e5, axis=1) if values.ndim == 2 else values for values in given))
     np.testing.assert_allclose(scores(more, 1.0, 3), scores(given, 1.0, 3), atol=1e-6)
-    flat = principal(torch.ones(5, 3).double() * 3, torch.ones(2, 3).double())
-    assert (flat.features == 0).all()
-    assert (flat.others == 0).all()
+    assert all((values == 0).all() for values in standardise(torch.ones(5, 3).double() * 3, torch.ones(2, 3).double()))
 
 
 def test_the_same_bytes_every_time() -> None:
     given = part(60, 20, 5)
-    coordinates = principal(torch.from_numpy(given.features), torch.from_numpy(given.others))
+    coordinates = coordinates_of(given)
     runs = [solve([coordinates], [torch.from_numpy(given.labels)], [0.1, 10.0], 5, 1e-4) for _ in range(2)]
     assert torch.equal(*runs)
 
