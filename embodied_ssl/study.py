@@ -242,8 +242,14 @@ def _judge(study: Study, row: Row, model: str, target: Target, cell: Path, devic
         return False
     candidate = replace(open_model(model), name=row.label)
     settings = replace(study.settings, device=str(choose_device(device)), cache=cell.parent.parent / "cache")
-    found = evaluate([candidate], target, protocols, settings, lambda what, done, total: progress.update(done, total, what))
-    write_json(cell, {"key": key, "row": dataclasses.asdict(row), "scores": [score.to_json() for score in found]})
+    left_out: dict[str, str] = {}
+    found = evaluate(
+        [candidate], target, protocols, settings, lambda what, done, total: progress.update(done, total, what), left_out
+    )
+    for name, reason in left_out.items():
+        progress.say(f"{name} left out of {cell.stem}: {reason}")
+    rows_made = [score.to_json() for score in found]
+    write_json(cell, {"key": key, "row": dataclasses.asdict(row), "left_out": left_out, "scores": rows_made})
     return True
 
 

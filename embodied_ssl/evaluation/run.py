@@ -147,7 +147,9 @@ def evaluate_run(given: str, request: Request, on_progress: Progress, say: Any =
     if ready:
         target, protocols, settings = ready
         say(estimate([model], target, protocols, settings).line())
-        found = evaluate([model], target, protocols, settings, on_progress)
+        left_out: dict[str, str] = {}
+        found = evaluate([model], target, protocols, settings, on_progress, left_out)
+        notes += [f"{name} was left out: {reason}" for name, reason in left_out.items()]
         _keep(Path(given), target.name, found)
         scores += found
         notes.append(f"{target.name}: {target.note}")

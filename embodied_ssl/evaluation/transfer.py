@@ -30,6 +30,7 @@ def evaluate(
     protocols: Sequence[AnyProtocol],
     settings: Settings | None = None,
     on_progress: Progress = silent,
+    left_out: dict[str, str] | None = None,
 ) -> list[Score]:
     """Run protocols on the given networks, on the same networks untrained, and on plain descriptors.
 
@@ -39,6 +40,8 @@ def evaluate(
         protocols: from `embodied_ssl.evaluation.protocols`; each needs an answer that the target has.
         settings: baselines, device and cache.
         on_progress: called with what is being done, how many, of how many.
+        left_out: where given, a protocol that refuses these data (too few positives, say) is left out of all rows and named
+            here with its reason, as long as another one remains; else it is refused.
 
     Returns:
         Rows for every model, protocol and layer, over all divisions; then, for every given network, its main figures minus
@@ -60,8 +63,15 @@ def evaluate(
         for protocol in fitting(entry, protocols):
             done += 1
             on_progress(f"{protocol.name} of {entry.shown}", done, steps)
-            scores += desk.judge(protocol)
-    scores = with_random_means(scores)
+            if left_out is not None and protocol.name in left_out:
+                continue
+            try:
+                scores += desk.judge(protocol)
+            except UserError as refusal:
+                if left_out is None or len(left_out) + 1 == len(protocols):
+                    raise
+                left_out[protocol.name] = str(refusal)
+    scores = with_random_means([score for score in scores if score.protocol not in (left_out or ())])
     return scores + minus_random(scores, {entry.model: entry.baseline for entry in entries if entry.baseline})
 
 

@@ -236,6 +236,30 @@ def test_what_cannot_be_judged_is_refused_before_any_work() -> None:
         evaluate([model], replace(target, divisions=(one_sided,)), [Knn()])
 
 
+@dataclass(frozen=True)
+class Refusing(Counting):
+    """Works on the model given, and on no untrained one."""
+
+    name: ClassVar[str] = "refusing"
+
+    def run(self, train: FeatureTable, test: FeatureTable) -> list[Score]:
+        if train.model != "mine":
+            raise UserError("refusing was given too little")
+        return [replace(row, protocol=self.name) for row in super().run(train, test)]
+
+
+def test_a_protocol_that_refuses_the_data_is_left_out_and_named() -> None:
+    target, model = made_up(1), Model("mine", untrained(CONV4, 4), CONV4, SMALL)
+    settings = Settings(random_seeds=(0,), descriptors=("raw16",))
+    left_out: dict[str, str] = {}
+    rows = evaluate([model], target, [Knn(k=3), Refusing()], settings, left_out=left_out)
+    assert left_out == {"refusing": "refusing was given too little"}
+    assert {s.protocol for s in rows} == {"knn"}  # not for the one model either, of which nothing could be said
+    for protocols, named in (([Knn(k=3), Refusing()], None), ([Refusing()], {})):
+        with pytest.raises(UserError, match="too little"):
+            evaluate([model], target, protocols, settings, left_out=named)
+
+
 def test_rows_depend_on_the_code_they_are_made_of_and_on_no_other() -> None:
     made_of = {path.stem for path in imported("embodied_ssl.evaluation.protocols.knn")}
     assert {"knn", "features", "scores", "statistics"} <= made_of
