@@ -53,6 +53,7 @@ def test_the_run_random_init_and_descriptors_share_one_table(scores: list[Score]
         ("random conv4", "random"),
         ("raw16", "descriptor"),
         ("colour_histogram", "descriptor"),
+        ("hog", "descriptor"),
         ("gist", "descriptor"),
     }
     for protocol in ("linear", "knn", "low-shot"):
@@ -60,7 +61,7 @@ def test_the_run_random_init_and_descriptors_share_one_table(scores: list[Score]
             rows = [
                 s for s in scores if (s.protocol, s.choice, s.metric) == (protocol, choice, "accuracy") and s.shots in (None, 5)
             ]
-            assert len(rows) == 1 + 4 + 3  # the run; three seeds and their mean; three descriptors
+            assert len(rows) == 1 + 4 + 4  # the run; three seeds and their mean; four descriptors
             assert all(s.n == 9 for s in rows)
             assert {s.pretrain_seed for s in rows if s.role == "random"} == {0, 1, 2, None}
     assert {s.pretrain_seed for s in scores if s.model == "mine"} == {3}
