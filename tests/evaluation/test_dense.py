@@ -220,18 +220,18 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Target, list[Sco
 
 def test_what_is_in_the_maps_is_segmented(segmented: list[Score]) -> None:
     for choice in ("best", "last"):
-        score = by(segmented, choice, "mean_iou")
+        score = by(segmented, choice, "mIoU")
         assert score.value > 0.6 > 0.5 > score.settings["always_the_commonest_class"]
         assert set(score.settings["iou"]) == {"left", "right"}
         assert np.mean([*score.settings["iou"].values()]) == pytest.approx(score.value)
-    assert by(segmented, "best", "mean_iou").value > 0.8
+    assert by(segmented, "best", "mIoU").value > 0.8
     assert by(segmented, "best", "pixel_accuracy").value > 0.9
     assert [score.layer for score in segmented if score.choice == "every"] == ["conv1", "conv2", "conv3", "conv4"]
 
 
 def test_always_the_commonest_class_is_scored_as_if_said_everywhere() -> None:
     target = stripes()
-    score = by(replace(SMALL, steps=1).run(job_for(target)), "best", "mean_iou")
+    score = by(replace(SMALL, steps=1).run(job_for(target)), "best", "mIoU")
     train = np.concatenate([target.source[int(row)]["mask"].values.ravel() for row in target.divisions[0].train])
     common = np.bincount(train[train != IGNORED]).argmax()
     truth = np.concatenate([target.source[int(row)]["mask"].values.ravel() for row in target.divisions[0].test])
@@ -245,7 +245,7 @@ def test_replicates_are_the_figure_on_each_resample_of_test_pictures(segmented: 
     reader = DenseReader(job, "mask", protocol.size, protocol.cells, lambda truth: "")
     network = job.build()
     train = reader.train_maps(network)
-    score = by(segmented, "last", "mean_iou")
+    score = by(segmented, "last", "mIoU")
     head = protocol.fit_all(job, train, "conv4", score.settings["rate"])
     confusions = []
     for row in target.divisions[0].test:  # one by one, from the sample itself
@@ -394,7 +394,7 @@ def test_a_picture_whose_answers_cannot_serve_is_left_out_and_named(kind: str, r
         assert skipped["count"] == 1
         assert skipped["first"][0].startswith(f"{name}: ")
         assert reason in skipped["first"][0]
-    assert by(scores, "best", "mean_iou").n == 2
+    assert by(scores, "best", "mIoU").n == 2
     assert scores[0].n == 6
 
 
@@ -433,7 +433,7 @@ def test_heads() -> None:
 def test_segmentation_of_the_published_layouts(make: Callable[[Path], MaskFolders | Voc], tmp_path: Path) -> None:
     target = make(tmp_path).target()
     scores = replace(SMALL, steps=5).run(job_for(target))
-    assert by(scores, "best", "mean_iou").n == len(target.test)
+    assert by(scores, "best", "mIoU").n == len(target.test)
     assert scores[-1].settings["skipped"]["test"]["count"] == 0
 
 
@@ -445,5 +445,5 @@ def test_camvid_is_segmented_far_better_than_by_one_class(data_root: Path) -> No
     scores = protocol.run(job_for(target, division=Division(train, test)))
     score = by(scores, "best", "pixel_accuracy")
     assert score.value > 0.45 > 0.35 > score.settings["always_the_commonest_class"]
-    assert set(by(scores, "best", "mean_iou").settings["iou"]) <= set(CAMVID)
+    assert set(by(scores, "best", "mIoU").settings["iou"]) <= set(CAMVID)
     assert "of 1 recording only" in score.settings["interval"]

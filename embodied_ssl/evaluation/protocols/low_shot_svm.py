@@ -68,7 +68,7 @@ class LowShotSvm(OnFeatures):
 
     name: ClassVar[str] = "low-shot-svm"
     needs: ClassVar[str] = "tags"
-    metric: ClassVar[str] = "mean_average_precision"
+    metric: ClassVar[str] = "mAP"
     cost: ClassVar[float] = 200.0
     pooling: ClassVar[Pooling] = "grid"
     svm: VocSvm = field(default_factory=VocSvm)

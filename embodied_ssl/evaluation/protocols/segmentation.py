@@ -61,7 +61,7 @@ class Segmentation(OnNetworks):
 
     name: ClassVar[str] = "segmentation"
     needs: ClassVar[str] = "mask"
-    metric: ClassVar[str] = "mean_iou"  # the one to show
+    metric: ClassVar[str] = "mIoU"  # the one to show
     cost: ClassVar[float] = 150.0
     head: Head = "linear"
     size: Size = (240, 320)
@@ -243,9 +243,9 @@ def _on_test(job: Job, stage: str, confusions: Confusion, common: int, settings:
     constant[:, common] = total.sum(1)
     each = zip(job.target.classes, class_iou(total).tolist(), strict=True)
     scores = []
-    for metric, figure in (("mean_iou", mean_iou), ("pixel_accuracy", pixel_accuracy)):
+    for metric, figure in (("mIoU", mean_iou), ("pixel_accuracy", pixel_accuracy)):
         about = {**settings, "always_the_commonest_class": float(figure(constant))}
-        if metric == "mean_iou":
+        if metric == "mIoU":
             about["iou"] = {name: value for name, value in each if not math.isnan(value)}
         replicates = figure(drawn)
         scores.append(

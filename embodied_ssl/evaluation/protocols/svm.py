@@ -55,7 +55,7 @@ class VocSvm(OnFeatures):
 
     name: ClassVar[str] = "voc-svm"
     needs: ClassVar[str] = "tags"
-    metric: ClassVar[str] = "mean_average_precision"
+    metric: ClassVar[str] = "mAP"
     cost: ClassVar[float] = 200.0
     pooling: ClassVar[Pooling] = "grid"
     strengths: tuple[float, ...] = STRENGTHS
