@@ -66,7 +66,7 @@ def test_the_protocol_equals_a_slow_loop_of_liblinear(ignored: str) -> None:
         assert last.settings["average_precision"][str(c)] == pytest.approx(expected[-1], abs=1e-6)
     assert last.value == pytest.approx(np.mean(expected), abs=1e-6)
     assert rows[1].layer == "b"
-    assert rows[1].metric == "cv_mean_average_precision"
+    assert rows[1].metric == "cv_mAP"
     assert rows[1].value == pytest.approx(np.mean(on_folds), abs=1e-6)
 
 
