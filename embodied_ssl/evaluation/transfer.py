@@ -20,8 +20,8 @@ from embodied_ssl.evaluation.models import Model
 from embodied_ssl.evaluation.pictures import Preprocessing, Progress, read_pictures, silent
 from embodied_ssl.evaluation.protocol import AnyProtocol, OnFeatures
 from embodied_ssl.evaluation.scores import Score
-from embodied_ssl.evaluation.supervised import train_supervised
-from embodied_ssl.evaluation.supervision import Labelled
+from embodied_ssl.evaluation.training.loop import Labelled
+from embodied_ssl.evaluation.training.supervised import train_supervised
 
 
 def evaluate(

@@ -20,16 +20,16 @@ from embodied_ssl.datasets.nyu_depth import NyuDepth
 from embodied_ssl.datasets.target import IGNORED, ArrayPlane, Division, LabelledPictures, Target
 from embodied_ssl.datasets.voc import Voc
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.dense import DenseReader, at_points, coarser, draw_points, inner_fold, to_pixels, truth_at
+from embodied_ssl.evaluation.dense.maps import DenseReader, at_points, coarser, draw_points, inner_fold, to_pixels, truth_at
+from embodied_ssl.evaluation.dense.overlap import class_iou, confusion, mean_iou, pixel_accuracy
+from embodied_ssl.evaluation.dense.whitening import WHITEN_FLOOR, Whiten, whitened
 from embodied_ssl.evaluation.features import weights_hash
-from embodied_ssl.evaluation.overlap import class_iou, confusion, mean_iou, pixel_accuracy
 from embodied_ssl.evaluation.pictures import Preprocessing
 from embodied_ssl.evaluation.protocol import Job, OnNetworks
 from embodied_ssl.evaluation.protocols.depth import EIGEN, Depth, Moments, errors
 from embodied_ssl.evaluation.protocols.segmentation import Segmentation, make_head, pixel_loss
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.statistics import resamples
-from embodied_ssl.evaluation.whitening import WHITEN_FLOOR, Whiten, whitened
 
 SMALL = Segmentation(size=(32, 40), steps=60, pictures=4, points=64)
 FLAT = Depth(size=(48, 64), crop="none")

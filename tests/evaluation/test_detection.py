@@ -11,9 +11,9 @@ from embodied_ssl.backbones import Backbone, BackboneConfig
 from embodied_ssl.datasets.io.pictures import ArrayPicture, encode
 from embodied_ssl.datasets.target import Boxes, Division, LabelledPictures, Target
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.boxed_pictures import show
-from embodied_ssl.evaluation.detection_training import Recipe, Trainer
-from embodied_ssl.evaluation.detectors import C4, DetectorConfig, Pyramid, pyramid_levels
+from embodied_ssl.evaluation.detection.detectors import C4, DetectorConfig, Pyramid, pyramid_levels
+from embodied_ssl.evaluation.detection.pictures import show
+from embodied_ssl.evaluation.detection.training import Recipe, Trainer
 from embodied_ssl.evaluation.features import weights_hash
 from embodied_ssl.evaluation.pictures import Preprocessing, silent
 from embodied_ssl.evaluation.protocol import Job

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from embodied_ssl.datasets.target import Boxes
 from embodied_ssl.evaluation.average_precision import Kind, average_precision
-from embodied_ssl.evaluation.detection_scores import THRESHOLDS, Detections, judge, match, overlap
+from embodied_ssl.evaluation.detection.scores import THRESHOLDS, Detections, judge, match, overlap
 from embodied_ssl.evaluation.statistics import resamples
 
 

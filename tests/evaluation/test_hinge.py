@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.svm import LinearSVC
 
-from embodied_ssl.evaluation import hinge
-from embodied_ssl.evaluation.hinge import HingePart, decision_values
+from embodied_ssl.evaluation.solvers import hinge as hinge
+from embodied_ssl.evaluation.solvers.hinge import HingePart, decision_values
 
 WEIGHT = {1: 2.0, -1: 1.0}
 

@@ -6,11 +6,11 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from embodied_ssl.evaluation import logistic
 from embodied_ssl.evaluation.descriptors import describe
-from embodied_ssl.evaluation.lbfgs import minimise
-from embodied_ssl.evaluation.logistic import Coordinates, Fits, Labels, Matrix, Part, principal, solve, standardise
 from embodied_ssl.evaluation.pictures import Preprocessing, read_pictures
+from embodied_ssl.evaluation.solvers import logistic as logistic
+from embodied_ssl.evaluation.solvers.lbfgs import minimise
+from embodied_ssl.evaluation.solvers.logistic import Coordinates, Fits, Labels, Matrix, Part, principal, solve, standardise
 from embodied_ssl.evaluation.targets import open_target
 
 TIGHT = 1e-9

@@ -17,7 +17,6 @@ from torch.optim.lr_scheduler import OneCycleLR
 from embodied_ssl.backbones import Backbone, BackboneConfig
 from embodied_ssl.datasets.target import Division, LabelledPictures, Target
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.classifier import depth_groups, linear_classifier
 from embodied_ssl.evaluation.features import extract, weights_hash
 from embodied_ssl.evaluation.pictures import Preprocessing, read_pictures
 from embodied_ssl.evaluation.protocol import Job, OnNetworks
@@ -34,8 +33,9 @@ from embodied_ssl.evaluation.protocols.low_shot import draw_rows
 from embodied_ssl.evaluation.protocols.semi_supervised import SIMCLR_V2, SemiSupervised, per_class
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.statistics import wilson
-from embodied_ssl.evaluation.supervised import Supervised, train_supervised
-from embodied_ssl.evaluation.supervision import Labelled, Phase, Showing, parts_of, predict, shuffled, train
+from embodied_ssl.evaluation.training.classifier import depth_groups, linear_classifier
+from embodied_ssl.evaluation.training.loop import Labelled, Phase, Showing, parts_of, predict, shuffled, train
+from embodied_ssl.evaluation.training.supervised import Supervised, train_supervised
 from embodied_ssl.optim import SGD
 
 CPU = torch.device("cpu")

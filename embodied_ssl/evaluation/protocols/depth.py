@@ -18,7 +18,7 @@ from torch import Tensor
 
 from embodied_ssl.backbones import Backbone
 from embodied_ssl.errors import BadItem, UserError
-from embodied_ssl.evaluation.dense import (
+from embodied_ssl.evaluation.dense.maps import (
     DenseReader,
     Size,
     TrainMaps,

@@ -23,10 +23,10 @@ import numpy as np
 from embodied_ssl.datasets.target import Boxes, Rows
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.average_precision import Kind, Values
-from embodied_ssl.evaluation.boxed_pictures import readable
-from embodied_ssl.evaluation.detection_scores import THRESHOLDS, Judged, judge
-from embodied_ssl.evaluation.detection_training import Recipe, Trainer, keyed_torch
-from embodied_ssl.evaluation.detectors import C4, DetectorConfig, Pyramid
+from embodied_ssl.evaluation.detection.detectors import C4, DetectorConfig, Pyramid
+from embodied_ssl.evaluation.detection.pictures import readable
+from embodied_ssl.evaluation.detection.scores import THRESHOLDS, Judged, judge
+from embodied_ssl.evaluation.detection.training import Recipe, Trainer, keyed_torch
 from embodied_ssl.evaluation.pictures import named
 from embodied_ssl.evaluation.protocol import Job, OnNetworks
 from embodied_ssl.evaluation.scores import Score

@@ -22,12 +22,19 @@ from torch import Tensor, nn
 
 from embodied_ssl.backbones import Backbone, Features
 from embodied_ssl.errors import UserError, suggest
-from embodied_ssl.evaluation.classifier import Classifier, Group, groups_of, keyed_torch, linear_classifier, parts_of_stage
 from embodied_ssl.evaluation.features import frozen
 from embodied_ssl.evaluation.protocol import Job, OnNetworks
 from embodied_ssl.evaluation.protocols.low_shot import draw_rows, draw_scores
 from embodied_ssl.evaluation.scores import Score
-from embodied_ssl.evaluation.supervision import Labelled, Phase, Showing, parts_of, predict, refuse_divergence, stated, train
+from embodied_ssl.evaluation.training.classifier import (
+    Classifier,
+    Group,
+    groups_of,
+    keyed_torch,
+    linear_classifier,
+    parts_of_stage,
+)
+from embodied_ssl.evaluation.training.loop import Labelled, Phase, Showing, parts_of, predict, refuse_divergence, stated, train
 from embodied_ssl.keys import Word
 from embodied_ssl.optim import SGD, OptimizerConfig, Schedule
 

@@ -20,11 +20,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.classifier import Classifier, Group, depth_groups, linear_classifier
 from embodied_ssl.evaluation.protocol import Job, OnNetworks
 from embodied_ssl.evaluation.protocols.linear import accuracy_scores, choose, make_folds
 from embodied_ssl.evaluation.scores import Score
-from embodied_ssl.evaluation.supervision import Labelled, Phase, Showing, parts_of, predict, refuse_divergence, stated, train
+from embodied_ssl.evaluation.training.classifier import Classifier, Group, depth_groups, linear_classifier
+from embodied_ssl.evaluation.training.loop import Labelled, Phase, Showing, parts_of, predict, refuse_divergence, stated, train
 from embodied_ssl.keys import Word
 from embodied_ssl.optim import AdamW, OptimizerConfig
 

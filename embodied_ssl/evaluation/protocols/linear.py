@@ -17,9 +17,9 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import FeatureTable
-from embodied_ssl.evaluation.logistic import Fits, Part
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.scores import Score
+from embodied_ssl.evaluation.solvers.logistic import Fits, Part
 from embodied_ssl.evaluation.statistics import mean_per_class, per_class_replicates, percentiles, wilson
 
 Matrix = NDArray[np.floating[Any]]

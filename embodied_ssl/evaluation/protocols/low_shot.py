@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import FeatureTable
-from embodied_ssl.evaluation.logistic import Fits, Part
 from embodied_ssl.evaluation.pictures import batches
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.protocols.linear import (
@@ -30,6 +29,7 @@ from embodied_ssl.evaluation.protocols.linear import (
     per_class_score,
 )
 from embodied_ssl.evaluation.scores import Score
+from embodied_ssl.evaluation.solvers.logistic import Fits, Part
 from embodied_ssl.evaluation.statistics import bootstrap
 from embodied_ssl.keys import generator
 

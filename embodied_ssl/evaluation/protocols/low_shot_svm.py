@@ -16,7 +16,6 @@ import numpy as np
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.average_precision import average_precision
 from embodied_ssl.evaluation.features import FeatureTable, Pooling
-from embodied_ssl.evaluation.hinge import HingePart, decision_values
 from embodied_ssl.evaluation.pictures import batches
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.protocols.svm import (
@@ -33,6 +32,7 @@ from embodied_ssl.evaluation.protocols.svm import (
     unit,
 )
 from embodied_ssl.evaluation.scores import Score
+from embodied_ssl.evaluation.solvers.hinge import HingePart, decision_values
 from embodied_ssl.keys import generator
 
 SHOTS = (1, 2, 4, 8, 16, 32, 64, 96)

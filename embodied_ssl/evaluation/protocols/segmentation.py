@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from embodied_ssl.backbones import Backbone
 from embodied_ssl.datasets.target import IGNORED
 from embodied_ssl.errors import BadItem, UserError
-from embodied_ssl.evaluation.dense import (
+from embodied_ssl.evaluation.dense.maps import (
     DenseReader,
     Size,
     TrainMaps,
@@ -31,13 +31,13 @@ from embodied_ssl.evaluation.dense import (
     to_pixels,
     truth_at,
 )
-from embodied_ssl.evaluation.overlap import Confusion, class_iou, confusion, mean_iou, pixel_accuracy
+from embodied_ssl.evaluation.dense.overlap import Confusion, class_iou, confusion, mean_iou, pixel_accuracy
+from embodied_ssl.evaluation.dense.whitening import WHITEN_FLOOR, Whiten, whitened
 from embodied_ssl.evaluation.pictures import batches
 from embodied_ssl.evaluation.protocol import Job, OnNetworks
 from embodied_ssl.evaluation.protocols.linear import Choice, choose
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.statistics import percentiles, resamples
-from embodied_ssl.evaluation.whitening import WHITEN_FLOOR, Whiten, whitened
 from embodied_ssl.keys import generator, torch_seed
 
 Head = Literal["linear", "fcn"]

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from embodied_ssl.datasets.target import Rows
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.classifier import depth_groups, linear_classifier
 from embodied_ssl.evaluation.protocol import Job, OnNetworks
 from embodied_ssl.evaluation.protocols.linear import Labels
 from embodied_ssl.evaluation.protocols.low_shot import draw_rows, draw_scores
 from embodied_ssl.evaluation.scores import Score
-from embodied_ssl.evaluation.supervision import Labelled, Phase, Showing, parts_of, predict, refuse_divergence, stated, train
+from embodied_ssl.evaluation.training.classifier import depth_groups, linear_classifier
+from embodied_ssl.evaluation.training.loop import Labelled, Phase, Showing, parts_of, predict, refuse_divergence, stated, train
 from embodied_ssl.optim import LARS, SGD, OptimizerConfig, Schedule
 
 Hits = NDArray[np.bool_]

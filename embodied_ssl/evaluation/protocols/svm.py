@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.average_precision import average_precision, resampled_average_precision
 from embodied_ssl.evaluation.features import FeatureTable, Pooling
-from embodied_ssl.evaluation.hinge import HingePart, decision_values
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.protocols.linear import make_folds
 from embodied_ssl.evaluation.scores import Score
+from embodied_ssl.evaluation.solvers.hinge import HingePart, decision_values
 from embodied_ssl.evaluation.statistics import percentiles, resamples
 
 STRENGTHS = tuple(sorted([0.01, 0.1, *(0.5**n for n in range(4, 20))]))

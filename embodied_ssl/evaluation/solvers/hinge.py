@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from embodied_ssl.evaluation.lbfgs import minimise
-from embodied_ssl.evaluation.logistic import Matrix, padded, principal, with_float64
 from embodied_ssl.evaluation.pictures import batches
+from embodied_ssl.evaluation.solvers.lbfgs import minimise
+from embodied_ssl.evaluation.solvers.logistic import Matrix, padded, principal, with_float64
 
 AT_ONCE = 1 << 24  # scores (pictures x problems) in memory together
 Values = NDArray[np.float64]

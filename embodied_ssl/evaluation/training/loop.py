@@ -21,10 +21,10 @@ from embodied_ssl.config import to_json
 from embodied_ssl.datasets.target import Rows
 from embodied_ssl.distributed import use_bf16
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.classifier import BatchNorms, Classifier, Group, keyed_torch
 from embodied_ssl.evaluation.features import Precision, frozen
 from embodied_ssl.evaluation.pictures import Pictures, Preprocessing, batches
 from embodied_ssl.evaluation.protocol import Job
+from embodied_ssl.evaluation.training.classifier import BatchNorms, Classifier, Group, keyed_torch
 from embodied_ssl.keys import Word, generator
 from embodied_ssl.optim import LARS, OptimizerConfig
 from embodied_ssl.views.batched import crop_batch

@@ -21,9 +21,9 @@ from embodied_ssl.backbones import Backbone, BackboneConfig
 from embodied_ssl.config import to_json
 from embodied_ssl.distributed import use_bf16
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.classifier import depth_groups, keyed_torch, linear_classifier
 from embodied_ssl.evaluation.pictures import Progress, silent
-from embodied_ssl.evaluation.supervision import Labelled, Phase, Showing, refuse_divergence, train
+from embodied_ssl.evaluation.training.classifier import depth_groups, keyed_torch, linear_classifier
+from embodied_ssl.evaluation.training.loop import Labelled, Phase, Showing, refuse_divergence, train
 from embodied_ssl.files import atomic
 from embodied_ssl.keys import Word
 from embodied_ssl.optim import AdamW, OptimizerConfig, Schedule

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from embodied_ssl.evaluation.lbfgs import minimise
 from embodied_ssl.evaluation.pictures import batches
+from embodied_ssl.evaluation.solvers.lbfgs import minimise
 
 Matrix = NDArray[np.floating[Any]]
 Labels = NDArray[np.int64]

@@ -23,8 +23,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from embodied_ssl.backbones import Backbone
 from embodied_ssl.datasets.target import Boxes, LabelledPictures, Rows
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.boxed_pictures import Shown, ahead, show
-from embodied_ssl.evaluation.detection_scores import Detections
+from embodied_ssl.evaluation.detection.pictures import Shown, ahead, show
+from embodied_ssl.evaluation.detection.scores import Detections
 from embodied_ssl.evaluation.pictures import READERS, Preprocessing, Progress
 from embodied_ssl.keys import generator, torch_seed
 

@@ -1,0 +1,1 @@
+"""Detection: from a backbone to boxes, and from boxes to average precision."""
