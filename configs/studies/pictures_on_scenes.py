@@ -22,6 +22,6 @@ study = Study(
         "simclr": replace(simclr_photos.run, data=photos),
     },
     targets=[ClassFolder(os.environ.get("SCENES", ""))],
-    seeds=(0, 1, 2),
+    seeds=(0, 1),
     views=60_000,
 )
