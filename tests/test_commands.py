@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,14 +10,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from made_up import labelled
 from tiny_runs import tiny_run
 
+from embodied_ssl import discover
 from embodied_ssl.checkpoint import load_backbone, load_checkpoint
 from embodied_ssl.cli import main
 from embodied_ssl.datasets.class_folder import ClassFolder
 from embodied_ssl.datasets.io.pictures import FilePicture
 from embodied_ssl.datasets.picture_folder import PictureFolder
+from embodied_ssl.datasets.target import LabelledPictures
 from embodied_ssl.evaluation.models import preprocessing_of
+from embodied_ssl.evaluation.run import protocols_of
 from embodied_ssl.files import read_lines
 from embodied_ssl.start import Options
 from embodied_ssl.trainer import pretrain
@@ -80,3 +85,52 @@ def test_show_writes_a_picture_and_inspect_names_what_cannot_be_read(tmp_path: P
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["reader"] == "PictureFolder"
     assert [Path(item["name"]).name for item in found["left_out"]] == ["000.png"]
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return ClassFolder.tiny(tmp_path_factory.mktemp("scenes")).root
+
+
+def test_evaluate_takes_settings_and_says_how_long_before_it_begins(
+    trained: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--protocol", "knn,retrieval", "--set", "knn.k=3", "--seeds", "2", "--device", "cpu", "--no-cache"]
+    for name in ("one", "two"):
+        run_command("evaluate", str(trained), "--on", scenes, *options, "--json", str(tmp_path / f"{name}.json"))
+    assert "about 1 s for 7 models" in capsys.readouterr().err
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()  # nothing was kept: all made twice
+    rows = json.loads((tmp_path / "one.json").read_text())
+    assert {row["settings"]["protocol"]["k"] for row in rows if row["protocol"] == "knn"} == {3}
+    assert {row["pretrain_seed"] for row in rows if row["role"] == "random"} == {0, 1, None}
+
+
+def test_every_protocol_that_the_data_allow(trained: Path, tmp_path: Path) -> None:
+    target = labelled(24)
+    assert protocols_of(["all"], target) == list(discover.protocols())
+    only_label = dataclasses.replace(target, source=LabelledPictures("x", target.source.pictures, labels=target.source.labels))
+    assert set(protocols_of(["all"], only_label)) == {n for n, kind in discover.protocols().items() if kind.needs == "label"}
+    assert protocols_of([], only_label) == ["linear", "knn", "low-shot"]
+
+
+def test_compare_subtracts_paired(trained: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = pretrain([tiny_run("rotation_photos", tmp_path / "data", steps=1, seed=5)], tmp_path / "other", QUICK)
+    found = tmp_path / "c.json"
+    run_command("compare", str(trained), str(other), "--on", scenes, "--protocol", "knn", "--device", "cpu", "--json", str(found))
+    shown = capsys.readouterr().out
+    assert "run - other" in shown
+    assert "another pretraining seed may change" in shown
+    rows = json.loads(found.read_text())
+    value = {(row["model"], row["settings"]["choice"]): row["value"] for row in rows if row["main"]}
+    for row in rows:
+        if row["metric"] == "minus_other":
+            choice = row["settings"]["choice"]
+            assert row["value"] == pytest.approx(value["run", choice] - value["other", choice])
+
+
+def test_diagnose_writes_a_page_and_its_rows(trained: Path, scenes: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    run_command("diagnose", str(trained), "--on", scenes, "--size", "32", "--out", str(page), "--device", "cpu", "--no-cache")
+    assert "Where they look" in page.read_text()
+    layers = [row["layer"] for row in json.loads(page.with_suffix(".json").read_text())]
+    assert layers.count("conv4") == 2  # the run and its untrained twin
