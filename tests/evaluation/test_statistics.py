@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from embodied_ssl.evaluation.statistics import bootstrap, mean_per_class, paired_difference, seed_reach, t_interval, wilson
+from embodied_ssl.evaluation.statistics import (
+    bootstrap,
+    centred,
+    mean_per_class,
+    paired_difference,
+    seed_reach,
+    t_interval,
+    wilson,
+)
 
 
 def test_wilson_against_known_values() -> None:
@@ -70,3 +78,8 @@ def test_mean_per_class_counts_small_classes_fully() -> None:
     labels = np.array([0] * 9 + [1])
     assert mean_per_class([1] * 9 + [0], labels) == 0.5
     assert mean_per_class([[1] * 9 + [0], [1] * 10], labels) == 0.75
+
+
+def test_centred_replicates_keep_their_spread_and_lose_their_bias() -> None:
+    given = np.array([0.2, np.nan, 0.6])
+    np.testing.assert_allclose(centred(given, 0.3), [0.1, np.nan, 0.5])

@@ -30,6 +30,7 @@ class Knn(OnFeatures):
 
     name: ClassVar[str] = "knn"
     needs: ClassVar[str] = "label"
+    cost: ClassVar[float] = 0.3
     k: int = 20
     temperature: float = 0.07
 
