@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.svm import LinearSVC
 
-from embodied_ssl.evaluation.solvers import hinge as hinge
-from embodied_ssl.evaluation.solvers.hinge import HingePart, decision_values
+from embodied_ssl.evaluation.solvers import hinge
+from embodied_ssl.evaluation.solvers.hinge import HingePart, decision_values, row_space
 
 WEIGHT = {1: 2.0, -1: 1.0}
 
@@ -54,3 +54,14 @@ def test_problems_that_do_not_fit_in_memory_are_solved_in_turn(monkeypatch: pyte
     whole = decision_values([given], 1e-12)[0]
     monkeypatch.setattr(hinge, "AT_ONCE", 1)
     np.testing.assert_allclose(decision_values([given], 1e-12)[0], whole, atol=1e-6)
+
+
+def test_fits_in_the_space_of_all_rows_are_the_fits_on_the_features() -> None:
+    given = part(30, 200, [0.1, 1.0])
+    features, others = row_space(given.features, given.others)
+    assert features.shape == (30, 30)
+    some = np.arange(0, 30, 2)
+    answers = given.targets[some], given.costs[some]
+    short, long = HingePart(features[some], *answers, others), HingePart(given.features[some], *answers, given.others)
+    for mine, expected in zip(decision_values([short], 1e-13), decision_values([long], 1e-13), strict=True):
+        np.testing.assert_allclose(mine, expected, atol=1e-6)

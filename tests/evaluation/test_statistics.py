@@ -3,6 +3,7 @@ import pytest
 
 from embodied_ssl.evaluation.statistics import (
     bootstrap,
+    centred,
     mean_per_class,
     paired_difference,
     per_class_replicates,
@@ -90,3 +91,8 @@ def test_per_class_replicates_equal_a_slow_loop_and_are_constant_for_equal_hits(
         items = np.repeat(np.arange(40), times)
         assert replicate == pytest.approx(mean_per_class(hits[:, items], labels[items]))
     assert per_class_replicates(np.ones(40), labels).tolist() == [1.0] * len(found)
+
+
+def test_centred_replicates_keep_their_spread_and_lose_their_bias() -> None:
+    given = np.array([0.2, np.nan, 0.6])
+    np.testing.assert_allclose(centred(given, 0.3), [0.1, np.nan, 0.5])

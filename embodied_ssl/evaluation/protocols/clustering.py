@@ -19,7 +19,7 @@ from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import FeatureTable
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.scores import Score
-from embodied_ssl.evaluation.statistics import percentiles, resamples
+from embodied_ssl.evaluation.statistics import centred, percentiles, resamples
 from embodied_ssl.keys import torch_seed
 
 Values = NDArray[np.float64]
@@ -117,8 +117,7 @@ class Clustering(OnFeatures):
         for metric in Agreement._fields:
             values = getattr(given, metric)
             value = float(values.mean())
-            replicates = np.asarray([getattr(one, metric).mean() for one in drawn])
-            replicates = replicates - replicates.mean() + value  # pictures drawn twice agree with themselves: less that bias
+            replicates = centred([getattr(one, metric).mean() for one in drawn], value)
             std = float(values.std(ddof=1)) if self.restarts > 1 else None
             about: dict[str, Any] = {"std": std, "interval": percentiles(replicates), "n": len(labels), "settings": settings}
             rows.append(Score(model, "run", "", self.name, layer, metric, value, replicates=replicates, **about))

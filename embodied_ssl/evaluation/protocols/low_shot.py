@@ -87,6 +87,7 @@ class LowShot(OnFeatures):
 
     name: ClassVar[str] = "low-shot"
     needs: ClassVar[str] = "label"
+    cost: ClassVar[float] = 15.0
     linear: Linear = field(default_factory=Linear)
     shots: tuple[int, ...] = SHOTS
     draws: int = DRAWS

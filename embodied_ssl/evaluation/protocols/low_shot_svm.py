@@ -32,7 +32,7 @@ from embodied_ssl.evaluation.protocols.svm import (
     unit,
 )
 from embodied_ssl.evaluation.scores import Score
-from embodied_ssl.evaluation.solvers.hinge import HingePart, decision_values
+from embodied_ssl.evaluation.solvers.hinge import HingePart, decision_values, row_space
 from embodied_ssl.keys import generator
 
 SHOTS = (1, 2, 4, 8, 16, 32, 64, 96)
@@ -69,7 +69,7 @@ class LowShotSvm(OnFeatures):
     name: ClassVar[str] = "low-shot-svm"
     needs: ClassVar[str] = "tags"
     metric: ClassVar[str] = "mAP"
-    cost: ClassVar[float] = 200.0
+    cost: ClassVar[float] = 150.0
     pooling: ClassVar[Pooling] = "grid"
     svm: VocSvm = field(default_factory=VocSvm)
     shots: tuple[int, ...] = SHOTS
@@ -97,8 +97,9 @@ class LowShotSvm(OnFeatures):
         about: dict[str, Any] = {"model": train.model, "role": "run", "dataset": "", "protocol": self.name, "metric": self.metric}
         for how, layer in (("best", self.svm.best_layer(train)), ("last", train.last)):
             if layer not in done:
-                chosen = self.choices(train, layer, having)
-                done[layer] = {k: (chosen[k], self._scores(train, test, layer, having[k], k, chosen[k])) for k in having}
+                features, others = row_space(unit(train.features[layer]), unit(test.features[layer]))
+                chosen = self.choices(train, features, having)
+                done[layer] = {k: (chosen[k], self._scores(train, features, others, having[k], k, chosen[k])) for k in having}
             for k, classes in having.items():
                 C, found = done[layer][k]
                 few = {str(c): f"fewer than {k} train pictures show it" for c in judged if c not in classes}
@@ -107,18 +108,18 @@ class LowShotSvm(OnFeatures):
                 scores.append(judge(found, test.tags, classes, settings, layer=layer, shots=k, **about))
         return scores
 
-    def choices(self, train: FeatureTable, layer: str, having: Mapping[int, Sequence[int]]) -> dict[int, float]:
-        """C for each k of ``having``, which names the classes; one positive cannot be divided and takes the next k's (or 2's)."""
-        found = {k: self._choose(train, layer, classes, k) for k, classes in having.items() if k >= 2}
+    def choices(self, train: FeatureTable, features: Values, having: Mapping[int, Sequence[int]]) -> dict[int, float]:
+        """C for each k of ``having`` (which names its classes), on features [N, r]; k = 1 takes the next k's, or 2's."""
+        found = {k: self._choose(train, features, classes, k) for k, classes in having.items() if k >= 2}
         if 1 in having:
-            found[1] = found[min(found)] if found else self._choose(train, layer, having[1], 2)
+            found[1] = found[min(found)] if found else self._choose(train, features, having[1], 2)
         return found
 
-    def _choose(self, train: FeatureTable, layer: str, classes: Sequence[int], k: int) -> float:
+    def _choose(self, train: FeatureTable, features: Values, classes: Sequence[int], k: int) -> float:
         assert train.tags is not None
-        features, strengths = unit(train.features[layer]), self.svm.strengths
+        strengths = self.svm.strengths
         parts, answers = [], []
-        for sample in self._samples(train.tags, classes, k):
+        for sample in self._samples(train.tags, classes, k, min(self.samples, max(2, 32 // k))):  # large ones vary little
             own, tags = features[sample.rows], train.tags[sample.rows]
             folds = folds_of(tags[:, sample.label], [train.recordings[row] for row in sample.rows], min(FOLDS, k))
             if folds:
@@ -132,18 +133,17 @@ class LowShotSvm(OnFeatures):
             each += [[average_precision(next(scores)[held], truth[held]) for _ in strengths] for _, held in folds]
         return best(strengths, np.mean(each, axis=0)).C
 
-    def _scores(self, train: FeatureTable, test: FeatureTable, layer: str, classes: Sequence[int], k: int, C: float) -> Values:
+    def _scores(self, train: FeatureTable, features: Values, others: Values, classes: Sequence[int], k: int, C: float) -> Values:
         """Of every sample, class and test picture: [R, K', n]."""
         assert train.tags is not None
-        features, others = unit(train.features[layer]), unit(test.features[layer])
         parts = []
-        for label, rows in self._samples(train.tags, classes, k):
+        for label, rows in self._samples(train.tags, classes, k, self.samples):
             parts.append(problems(features[rows], train.tags[rows], [(label, np.arange(len(rows)), C)], others))
         return np.stack([found[:, 0] for found in _solved(parts, train.device)]).reshape(self.samples, len(classes), -1)
 
-    def _samples(self, tags: Tags, classes: Sequence[int], k: int) -> list[Sample]:
+    def _samples(self, tags: Tags, classes: Sequence[int], k: int, count: int) -> list[Sample]:
         """All classes of the first sample, then of the second, ..."""
-        return [draw(tags, label, k, number) for number in range(self.samples) for label in classes]
+        return [draw(tags, label, k, number) for number in range(count) for label in classes]
 
 
 def _solved(parts: Sequence[HingePart], device: str) -> Iterator[Values]:

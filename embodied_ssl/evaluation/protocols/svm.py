@@ -25,7 +25,8 @@ from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.protocols.linear import make_folds
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.solvers.hinge import HingePart, decision_values
-from embodied_ssl.evaluation.statistics import percentiles, resamples
+from embodied_ssl.evaluation.solvers.logistic import Matrix
+from embodied_ssl.evaluation.statistics import centred, percentiles, resamples
 
 STRENGTHS = tuple(sorted([0.01, 0.1, *(0.5**n for n in range(4, 20))]))
 POSITIVE_COST = 2.0
@@ -56,7 +57,7 @@ class VocSvm(OnFeatures):
     name: ClassVar[str] = "voc-svm"
     needs: ClassVar[str] = "tags"
     metric: ClassVar[str] = "mAP"
-    cost: ClassVar[float] = 200.0
+    cost: ClassVar[float] = 20.0
     pooling: ClassVar[Pooling] = "grid"
     strengths: tuple[float, ...] = STRENGTHS
     ignored: Literal["dropped", "negative"] = "dropped"
@@ -155,7 +156,7 @@ def folds_of(tags: NDArray[np.int8], recordings: Sequence[str], most: int = FOLD
     return [(rows[a], rows[b]) for a, b in folds if all(len(np.unique(answers[side])) == 2 for side in (a, b))]
 
 
-def problems(features: Features, tags: Tags, columns: Sequence[tuple[int, Rows, float]], others: Features) -> HingePart:
+def problems(features: Matrix, tags: Tags, columns: Sequence[tuple[int, Rows, float]], others: Matrix) -> HingePart:
     """The SVMs of given classes, rows and C, where positives cost twice and -1 costs nothing."""
     classes = [c for c, _, _ in columns]
     targets = np.where(tags[:, classes] == 1, 1, -1).astype(np.int8)
@@ -185,7 +186,8 @@ def judge(scores: Values, tags: Tags, classes: Sequence[int], settings: Mapping[
     draws = resamples(len(tags))
     pairs = [[(own, tags[:, c]) for own, c in zip(repeat, classes, strict=True)] for repeat in scores]
     each = np.array([[average_precision(*pair) for pair in row] for row in pairs])
-    replicates = np.nanmean([[resampled_average_precision(*pair, draws) for pair in row] for row in pairs], axis=(0, 1))
+    drawn = np.nanmean([[resampled_average_precision(*pair, draws) for pair in row] for row in pairs], axis=(0, 1))
+    replicates = centred(drawn, float(each.mean()))
     covers = {
         "average_precision": {str(c): float(value) for c, value in zip(classes, each.mean(0), strict=True)},
         "interval": "bootstrap, over test pictures" + (", of the mean over samples" if len(scores) > 1 else ""),
@@ -193,7 +195,7 @@ def judge(scores: Values, tags: Tags, classes: Sequence[int], settings: Mapping[
     return Score(
         value=float(each.mean()),
         std=float(each.mean(1).std(ddof=1)) if len(scores) > 1 else None,
-        interval=percentiles(replicates),
+        interval=percentiles(replicates.clip(0, 1)),
         n=len(tags),
         settings={**settings, **covers},
         replicates=replicates,

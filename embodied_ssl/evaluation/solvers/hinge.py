@@ -57,16 +57,30 @@ def decision_values(parts: Sequence[HingePart], gap: float = 1e-10, device: str 
     def move(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(device, torch.float64)
 
-    moved = [principal(move(part.features), move(part.others)) for part in parts]
-    inputs = padded([F.pad(part.features, (1, 0), value=1.0) for part in moved])
+    moved = [_shortened(move(part.features), move(part.others)) for part in parts]
+    inputs = padded([F.pad(own, (1, 0), value=1.0) for own, _ in moved])
     targets, costs = padded([move(part.targets) for part in parts]), padded([move(part.costs) for part in parts])
     together = batches(targets.shape[2], max(1, AT_ONCE // inputs[..., 0].numel()))
     weights = [minimise(_Objective(inputs, targets[:, :, some], costs[:, :, some], gap))[..., 0] for some in together]
     found = []
-    for given, part, own in zip(parts, moved, torch.cat(weights, 2), strict=True):
-        own = own[: 1 + part.others.shape[1], : given.targets.shape[1]]
-        found.append((part.others @ own[1:] + own[0]).cpu().numpy())
+    for part, (_, others), own in zip(parts, moved, torch.cat(weights, 2), strict=True):
+        own = own[: 1 + others.shape[1], : part.targets.shape[1]]
+        found.append((others @ own[1:] + own[0]).cpu().numpy())
     return found
+
+
+def row_space(features: Matrix, others: Matrix) -> tuple[Values, Values]:
+    """[n, D] and [m, D] in the r = min(n, D) coordinates that matter to fits on any of the n rows: for many parts of one set."""
+    found = principal(torch.from_numpy(features).double(), torch.from_numpy(others).double())
+    return found.features.numpy(), found.others.numpy()
+
+
+def _shortened(features: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """In the space of the rows, where that makes them much shorter."""
+    if 2 * features.shape[0] >= features.shape[1]:
+        return features, others
+    found = principal(features, others)
+    return found.features, found.others
 
 
 class _Objective:
