@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -23,11 +23,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodied_ssl.backbones import Backbone
-from embodied_ssl.datasets.source import Source
+from embodied_ssl.datasets.source import Pixels, Source
 from embodied_ssl.datasets.target import Rows
 from embodied_ssl.distributed import use_bf16
 from embodied_ssl.errors import BadItem, UserError
-from embodied_ssl.evaluation.pictures import Pictures, Preprocessing, Progress, batches, read_pictures, silent
+from embodied_ssl.evaluation.pictures import (
+    Pictures,
+    Preprocessing,
+    Progress,
+    answers,
+    batches,
+    decoded,
+    nothing_readable,
+    read_pictures,
+    silent,
+)
 from embodied_ssl.files import atomic
 
 Pooling = Literal["global", "grid"]
@@ -123,21 +133,16 @@ def extract(
     Raises:
         UserError: a layer has values that are no numbers: the run collapsed or diverged.
     """
-    pictures = source if isinstance(source, Pictures) else read_pictures(source, preprocessing, on_progress)
-    name = model or backbone.name
-    bf16 = use_bf16(precision, torch.device(device))
-    settings = {**preprocessing.to_json(), "pooling": pooling, "bf16": bf16}
-    path = None if cache is None else cache / f"features-{_key(backbone, pictures, settings)}.npz"
+    name, place = model or backbone.name, torch.device(device)
+    how = _How(preprocessing, place, pooling, use_bf16(precision, place), name, on_progress)
+    if not isinstance(source, Pictures) and cache is None:
+        return _while_decoding(backbone, source, how, batch_size)
+    pictures = source if isinstance(source, Pictures) else read_pictures(source, preprocessing, on_progress, cache)
+    path = None if cache is None else cache / f"features-{_key(backbone, pictures, how.to_json())}.npz"
     features = _read_cache(path)
     if features is None:
-        home = next((parameter.device for parameter in backbone.parameters()), torch.device(device))
-        try:
-            with frozen(backbone), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
-                features = _pooled_stages(
-                    backbone.to(device), preprocessing, pictures, torch.device(device), batch_size, pooling, name, on_progress
-                )
-        finally:
-            backbone.to(home)
+        squares = (pictures.pixels[some] for some in batches(len(pictures), batch_size))
+        features = _pooled_stages(backbone, squares, len(pictures), how)
         if path is not None:
             arrays: Any = {f"{i:03d}/{stage}": values for i, (stage, values) in enumerate(features.items())}
             with atomic(path) as file:
@@ -146,28 +151,69 @@ def extract(
     return FeatureTable(name, features, pictures.labels, pictures.recordings, pictures.bad, pictures.tags, str(device))
 
 
-def _pooled_stages(
-    backbone: Backbone,
-    preprocessing: Preprocessing,
-    pictures: Pictures,
-    device: torch.device,
-    batch_size: int,
-    pooling: Pooling,
-    name: str,
-    on_progress: Progress,
-) -> dict[str, NDArray[np.float32]]:
+class _How(NamedTuple):
+    """How features are computed, and whom to tell."""
+
+    preprocessing: Preprocessing
+    device: torch.device
+    pooling: Pooling
+    bf16: bool
+    name: str
+    on_progress: Progress
+
+    def to_json(self) -> dict[str, Any]:
+        """What the figures depend on."""
+        return {**self.preprocessing.to_json(), "pooling": self.pooling, "bf16": self.bf16}
+
+
+def _while_decoding(backbone: Backbone, source: Source, how: _How, batch_size: int) -> FeatureTable:
+    """The network works on one batch of pictures while the next is decoded; no picture is kept."""
+    rows: list[Rows] = []
+    bad: list[BadItem] = []
+
+    def squares() -> Iterator[Pixels]:
+        for chunk in decoded(source, how.preprocessing, batch_size):
+            rows.append(chunk.rows)
+            bad.extend(chunk.bad)
+            if len(chunk.rows):
+                yield chunk.squares
+        if not sum(map(len, rows)):
+            raise nothing_readable(source, bad)
+
+    features = _pooled_stages(backbone, squares(), len(source), how)
+    _check_numbers(how.name, features)
+    labels, tags, recordings = answers(source, np.concatenate(rows))
+    return FeatureTable(how.name, features, labels, recordings, (*source.bad, *bad), tags, str(how.device))
+
+
+def _pooled_stages(backbone: Backbone, squares: Iterable[Pixels], count: int, how: _How) -> dict[str, NDArray[np.float32]]:
+    home = next((parameter.device for parameter in backbone.parameters()), how.device)
     chunks: dict[str, list[Tensor]] = {}
-    for some in batches(len(pictures), batch_size):
-        squares = np.ascontiguousarray(preprocessing.centre(pictures.pixels[some]))
-        x = preprocessing.render(torch.from_numpy(squares).to(device), backbone.channels)
-        maps, vector = backbone(x.contiguous(memory_format=torch.channels_last))
-        for stage, values in maps.items():
-            pooled = values.float().mean(dim=(2, 3)) if pooling == "global" else pool_to_grid(values.float())
-            chunks.setdefault(stage, []).append(pooled.cpu())
-        chunks.setdefault("vector", []).append(vector.float().cpu())
-        on_progress(f"features of {name}", some.stop, len(pictures))
+    done = 0
+    try:
+        with frozen(backbone), torch.autocast(how.device.type, torch.bfloat16, enabled=how.bf16):
+            backbone.to(how.device)
+            for some in squares:
+                for stage, values in _pooled(backbone, some, how).items():
+                    chunks.setdefault(stage, []).append(values)
+                done += len(some)
+                how.on_progress(f"features of {how.name}", done, count)
+    finally:
+        backbone.to(home)
     features = {stage: np.asarray(torch.cat(parts).numpy(), np.float32) for stage, parts in chunks.items()}
-    return _drop_repeated_vector(features) if pooling == "global" else {s: v for s, v in features.items() if s != "vector"}
+    return _drop_repeated_vector(features) if how.pooling == "global" else {s: v for s, v in features.items() if s != "vector"}
+
+
+def _pooled(backbone: Backbone, squares: Pixels, how: _How) -> dict[str, Tensor]:
+    """Every stage of one batch, pooled, and ``vector``: float32 [B, D] on the CPU."""
+    pixels = np.array(how.preprocessing.centre(squares))  # a copy: what lies on disk cannot be written to
+    x = how.preprocessing.render(torch.from_numpy(pixels).to(how.device), backbone.channels)
+    maps, vector = backbone(x.contiguous(memory_format=torch.channels_last))
+    if how.pooling == "global":
+        pooled = {stage: values.mean(dim=(2, 3), dtype=torch.float32) for stage, values in maps.items()}
+    else:
+        pooled = {stage: pool_to_grid(values.float()) for stage, values in maps.items()}
+    return {stage: values.cpu() for stage, values in {**pooled, "vector": vector.float()}.items()}
 
 
 def pool_to_grid(maps: Tensor) -> Tensor:

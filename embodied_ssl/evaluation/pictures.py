@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from embodied_ssl.files import atomic, write_json
 from embodied_ssl.views.pixels import MEAN, STD
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many of how many
-READERS = 4  # threads that decode: OpenCV lets go of the interpreter meanwhile
+READERS = 2  # threads that decode: OpenCV lets go of the interpreter meanwhile
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -76,7 +77,7 @@ class Preprocessing:
 
     def render(self, pixels: Tensor, channels: int = 3) -> Tensor:
         """Uint8 [B, S, S, 3] to normalised float [B, channels, S, S]."""
-        x = pixels.permute(0, 3, 1, 2).float() / 255
+        x = pixels.permute(0, 3, 1, 2).float()
         if self.colour == "grey":
             x = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True).expand(-1, channels, -1, -1)
         if x.shape[1] != channels or len(self.mean) not in (1, channels) or len(self.std) not in (1, channels):
@@ -84,7 +85,8 @@ class Preprocessing:
                 f"the network takes {channels} channels, but {self.colour} pictures have {x.shape[1]} and mean and std have "
                 f"{len(self.mean)} and {len(self.std)}; give the preprocessing that the network was trained with"
             )
-        return (x - x.new_tensor(self.mean)[:, None, None]) / x.new_tensor(self.std)[:, None, None]
+        mean, std = (x.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return torch.addcmul(-mean / std, x, 1 / (255 * std))  # (x / 255 - mean) / std in one pass
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
@@ -148,17 +150,28 @@ def read_pictures(
     if kept is None:
         kept = _decode(source, preprocessing, on_progress, path)
     pixels, rows, bad = kept
+    labels, tags, recordings = answers(source, rows)
+    return Pictures(pixels, rows, labels, recordings, (*source.bad, *bad), tags)
+
+
+def answers(source: Source, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int8] | None, tuple[str, ...]]:
+    """Labels [N] (-1 where there are none), tags [N, C] where there are any, and recordings of these rows of a source."""
     first = source[int(rows[0])]
     labels = _column(source, "label", rows) if "label" in first else np.full(len(rows), -1)
     tags = np.asarray(_column(source, "tags", rows), np.int8) if "tags" in first else None
-    recordings = tuple(source.recordings[row] for row in rows)
-    return Pictures(pixels, rows, np.asarray(labels, np.int64), recordings, (*source.bad, *bad), tags)
+    return np.asarray(labels, np.int64), tags, tuple(source.recordings[row] for row in rows)
 
 
-def _decode(source: Source, preprocessing: Preprocessing, on_progress: Progress, path: Path | None) -> Any:
-    squares: list[Pixels] = []
-    rows: list[int] = []
-    bad: list[BadItem] = []
+class Chunk(NamedTuple):
+    """Some pictures of a source, decoded: their squares uint8 [n, R, R, 3] and rows [n], and what could not be read."""
+
+    squares: Pixels
+    rows: Rows
+    bad: tuple[BadItem, ...]
+
+
+def decoded(source: Source, preprocessing: Preprocessing, size: int) -> Iterator[Chunk]:
+    """A source's pictures in order, ``size`` at a time; while one chunk is used, threads decode the next."""
 
     def cut(row: int) -> Pixels | BadItem:
         try:
@@ -167,22 +180,37 @@ def _decode(source: Source, preprocessing: Preprocessing, on_progress: Progress,
             return error
 
     with ThreadPoolExecutor(READERS) as pool:
-        for some in batches(len(source), 256):
-            for row, found in zip(range(some.start, some.stop), pool.map(cut, range(some.start, some.stop)), strict=True):
-                if isinstance(found, BadItem):
-                    bad.append(found)
-                else:
-                    squares.append(found)
-                    rows.append(row)
-            on_progress(f"reading {source.name}", some.stop, len(source))
-    if not squares:
-        reason = f"the first: {[*source.bad, *bad][0]}" if source.bad or bad else "it is empty"
-        raise UserError(f"no picture of {source.name} can be read ({reason}); give another folder")
-    pixels, kept = np.stack(squares), np.asarray(rows, np.intp)
+        chunks = [range(some.start, some.stop) for some in batches(len(source), size)]
+        waiting = [[pool.submit(cut, row) for row in chunk] for chunk in chunks[:1]]
+        for number, chunk in enumerate(chunks):
+            found = [one.result() for one in waiting.pop()]
+            if number + 1 < len(chunks):
+                waiting.append([pool.submit(cut, row) for row in chunks[number + 1]])
+            good = [(row, one) for row, one in zip(chunk, found, strict=True) if not isinstance(one, BadItem)]
+            squares = np.stack([one for _, one in good]) if good else np.empty((0, *[preprocessing.resize] * 2, 3), np.uint8)
+            rows = np.array([row for row, _ in good], np.intp)
+            yield Chunk(squares, rows, tuple(one for one in found if isinstance(one, BadItem)))
+
+
+def nothing_readable(source: Source, bad: Sequence[BadItem]) -> UserError:
+    """What to say when not one picture can be read."""
+    reason = f"the first: {[*source.bad, *bad][0]}" if source.bad or bad else "it is empty"
+    return UserError(f"no picture of {source.name} can be read ({reason}); give another folder")
+
+
+def _decode(source: Source, preprocessing: Preprocessing, on_progress: Progress, path: Path | None) -> Any:
+    chunks = []
+    for chunk in decoded(source, preprocessing, 256):
+        chunks.append(chunk)
+        on_progress(f"reading {source.name}", min(256 * len(chunks), len(source)), len(source))
+    bad = [item for chunk in chunks for item in chunk.bad]
+    if not any(len(chunk.rows) for chunk in chunks):
+        raise nothing_readable(source, bad)
+    pixels, kept = np.concatenate([chunk.squares for chunk in chunks]), np.concatenate([chunk.rows for chunk in chunks])
     if path is not None:
         with atomic(path) as file:
             np.save(file, pixels)
-        write_json(path.with_suffix(".json"), {"rows": rows, "bad": [[item.name, item.reason] for item in bad]})
+        write_json(path.with_suffix(".json"), {"rows": kept.tolist(), "bad": [[item.name, item.reason] for item in bad]})
     return pixels, kept, tuple(bad)
 
 
