@@ -71,13 +71,18 @@ def markdown(scores: Sequence[Score]) -> str:
         note = next((score.settings["split"] for score in here if score.settings.get("split")), "")
         parts.append(f"## {dataset}\n\n{here[0].n} test items; {note}." if note else f"## {dataset}")
         shown = headline(here)
-        for protocol in dict.fromkeys(score.protocol for score in shown):
-            parts.append(_table([score for score in shown if score.protocol == protocol]))
+        for group in dict.fromkeys(map(_group, shown)):
+            parts.append(_table([score for score in shown if _group(score) == group]))
         differences = [score for score in here if score.metric == "minus_random"]
         if differences:
             lines = [(s.model, column(s), format_value(s), str(s.settings.get("interval", "")), verdict(s)) for s in differences]
             parts.append(_lines(("model", "minus random init", "points", "interval", "says"), lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _group(score: Score) -> tuple[str, str]:
+    """The table a figure belongs to: its protocol's; by shots, one for each choice of layer, so that it fits a page."""
+    return score.protocol, score.choice if score.shots is not None else ""
 
 
 def _table(scores: Sequence[Score]) -> str:
