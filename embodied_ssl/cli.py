@@ -100,7 +100,7 @@ def pretrain(
 
 @app.command()
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL [MODEL]...", help=MODEL)],
     on: On = "",
     reader: Reader = "",
     protocol: Protocols = "",
@@ -113,14 +113,15 @@ def evaluate(
     cache: Cache = True,
     json_file: Json = "",
 ) -> None:
-    """Judge a network on labelled pictures, beside the same network untrained and plain descriptors."""
+    """Judge a network (or several) on labelled pictures, beside the same network untrained and plain descriptors."""
     from embodied_ssl.evaluation.run import evaluate_run
     from embodied_ssl.evaluation.scores import format_table
     from embodied_ssl.progress import shown
 
     request = _request(on, reader, protocol, set_, seeds, supervised, device, cache, config, workers)
     with shown("evaluate") as progress:
-        result = evaluate_run(run, request, lambda what, done, total: progress.update(done, total, what), progress.say)
+        run, *beside = models
+        result = evaluate_run(run, request, lambda what, done, total: progress.update(done, total, what), progress.say, beside)
     on_data = [score for score in result.scores if not score.protocol.startswith("pretext")]
     if on_data:
         _say(format_table(on_data))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from embodied_ssl.distributed import choose_device
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.examination import LayerHealth
 from embodied_ssl.evaluation.exhibits import Drawing, Exhibits, open_pictures
-from embodied_ssl.evaluation.models import Model, open_model
+from embodied_ssl.evaluation.models import open_model, with_own_names
 from embodied_ssl.evaluation.pictures import Progress, silent
 from embodied_ssl.files import write_json
 from embodied_ssl.report.model_report import examinations, sections, write_model_report
@@ -67,14 +66,3 @@ def diagnose(
     rows = [row for one in found for row in one.layers]
     write_json(out.with_suffix(".json"), [row.to_json() for row in rows])
     return Diagnosis(report, rows)
-
-
-def with_own_names(models: Sequence[Model]) -> list[Model]:
-    """Models of one name are numbered in the order given."""
-    count = Counter(model.name for model in models)
-    seen: Counter[str] = Counter()
-    named = []
-    for model in models:
-        seen[model.name] += 1
-        named.append(replace(model, name=f"{model.name} ({seen[model.name]})") if count[model.name] > 1 else model)
-    return named

@@ -105,6 +105,13 @@ def test_evaluate_takes_settings_and_says_how_long_before_it_begins(
     assert {row["pretrain_seed"] for row in rows if row["role"] == "random"} == {0, 1, None}
 
 
+def test_another_network_stands_in_the_same_tables(trained: Path, scenes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run_command("evaluate", str(trained), "conv4", "--on", scenes, "--protocol", "knn", "--seeds", "1", "--device", "cpu")
+    shown = capsys.readouterr().out
+    assert any(line.split()[:3] == ["conv4", "untrained", "external"] for line in shown.splitlines())
+    assert "random conv4 (2)" in shown  # the other one is judged at 224 pixels, and so is its untrained twin
+
+
 def test_every_protocol_that_the_data_allow(trained: Path, tmp_path: Path) -> None:
     target = labelled(24)
     assert protocols_of(["all"], target) == list(discover.protocols())

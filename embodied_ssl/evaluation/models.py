@@ -10,7 +10,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,17 @@ def open_model(
         role=role or model.role,
         about={"given": given, **model.about},
     )
+
+
+def with_own_names(models: Sequence[Model]) -> list[Model]:
+    """Models of one name are numbered in the order given."""
+    count = Counter(model.name for model in models)
+    seen: Counter[str] = Counter()
+    named = []
+    for model in models:
+        seen[model.name] += 1
+        named.append(replace(model, name=f"{model.name} ({seen[model.name]})") if count[model.name] > 1 else model)
+    return named
 
 
 def preprocessing_of(card: Mapping[str, Any], size: int = 0) -> Preprocessing:

@@ -15,7 +15,7 @@ from embodied_ssl.distributed import choose_device
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.evaluation.bench import Settings
 from embodied_ssl.evaluation.estimate import estimate
-from embodied_ssl.evaluation.models import open_model
+from embodied_ssl.evaluation.models import open_model, with_own_names
 from embodied_ssl.evaluation.pictures import Progress
 from embodied_ssl.evaluation.protocol import AnyProtocol
 from embodied_ssl.evaluation.scores import Score, save_scores
@@ -115,8 +115,17 @@ def prepare(request: Request) -> tuple[Target, list[AnyProtocol], Settings]:
     return target, protocols, replace(request.settings, device=str(choose_device(request.settings.device)), cache=cache)
 
 
-def evaluate_run(given: str, request: Request, on_progress: Progress, say: Any = lambda line: None) -> Evaluation:
+def evaluate_run(
+    given: str, request: Request, on_progress: Progress, say: Any = lambda line: None, beside: Sequence[str] = ()
+) -> Evaluation:
     """Run protocols on a trained backbone; rows are also kept in the run folder's ``evaluation/``.
+
+    Args:
+        given: a run folder, or whatever `embodied_ssl.evaluation.models.open_model` takes.
+        request: data, protocols and settings.
+        on_progress: told how far it is.
+        say: told, in a line, how long it will take.
+        beside: other networks for the same tables: ImageNet weights from a file, say.
 
     Raises:
         UserError: an unknown protocol, no data for a protocol that needs it, or nothing trained in the folder.
@@ -135,7 +144,7 @@ def evaluate_run(given: str, request: Request, on_progress: Progress, say: Any =
     ready = (
         prepare(request) if on_data or not request.protocols else None
     )  # what is refused is better refused before the pretext question
-    model = open_model(given)
+    models = with_own_names([open_model(name) for name in (given, *beside)])
     if PRETEXT in request.protocols:
         from embodied_ssl.evaluation.pretext import evaluate_pretext, lines
 
@@ -146,9 +155,9 @@ def evaluate_run(given: str, request: Request, on_progress: Progress, say: Any =
         notes += lines(asked)
     if ready:
         target, protocols, settings = ready
-        say(estimate([model], target, protocols, settings).line())
+        say(estimate(models, target, protocols, settings).line())
         left_out: dict[str, str] = {}
-        found = evaluate([model], target, protocols, settings, on_progress, left_out)
+        found = evaluate(models, target, protocols, settings, on_progress, left_out)
         notes += [f"{name} was left out: {reason}" for name, reason in left_out.items()]
         _keep(Path(given), target.name, found)
         scores += found
