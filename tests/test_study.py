@@ -120,6 +120,7 @@ def test_seeds_are_joined_and_baselines_stand_once(made: Path) -> None:
     assert text.count("| random conv4 |") == 1
     assert text.count("| raw16 |") == 1
     assert "Welch's t over seeds" in text
+    assert "(minus_random)" not in text  # a difference over seeds is still one of accuracies
     assert "random conv4" in (made / "report.html").read_text()
 
 

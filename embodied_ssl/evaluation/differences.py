@@ -69,7 +69,7 @@ def minus_random(scores: Sequence[Score], baselines: Mapping[str, str]) -> list[
 
 def difference_row(score: Score, metric: str, estimate: Estimate, settings: dict[str, Any]) -> Score:
     """A row for a difference, in the place of the figure it is a difference of."""
-    settings = {**settings, "of": score.metric}
+    settings = {**settings, "of": settings.get("of", score.metric)}
     return replace(
         score,
         metric=metric,
