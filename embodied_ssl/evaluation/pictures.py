@@ -9,11 +9,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -179,7 +181,7 @@ def decoded(source: Source, preprocessing: Preprocessing, size: int) -> Iterator
         except BadItem as error:
             return error
 
-    with ThreadPoolExecutor(READERS) as pool:
+    with _one_opencv_thread(), ThreadPoolExecutor(READERS) as pool:
         chunks = [range(some.start, some.stop) for some in batches(len(source), size)]
         waiting = [[pool.submit(cut, row) for row in chunk] for chunk in chunks[:1]]
         for number, chunk in enumerate(chunks):
@@ -190,6 +192,17 @@ def decoded(source: Source, preprocessing: Preprocessing, size: int) -> Iterator
             squares = np.stack([one for _, one in good]) if good else np.empty((0, *[preprocessing.resize] * 2, 3), np.uint8)
             rows = np.array([row for row, _ in good], np.intp)
             yield Chunk(squares, rows, tuple(one for one in found if isinstance(one, BadItem)))
+
+
+@contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """OpenCV's own threads would fight with those that decode and with the network's; as before afterwards."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def nothing_readable(source: Source, bad: Sequence[BadItem]) -> UserError:
