@@ -14,12 +14,11 @@ from typing import Any, ClassVar, Self
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from embodied_ssl.datasets.io.labelled import check_complete, one_after_the_other, target_of_files
 from embodied_ssl.datasets.io.pictures import crop_and_resize, encode
 from embodied_ssl.datasets.source import Box, Pixels, Sample
-from embodied_ssl.datasets.target import ArrayPlane, Division, LabelledPictures, Plane, Rows, Target, TargetSpec
+from embodied_ssl.datasets.target import ArrayPlane, Division, LabelledPictures, Plane, Rows, Target, TargetSpec, stored_values
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.keys import generator
 
@@ -36,11 +35,7 @@ class DepthFile(ArrayPlane):
 
     @property
     def values(self) -> NDArray[Any]:  # type: ignore[override]
-        try:
-            with Image.open(self.path) as stored:
-                values = np.asarray(stored)
-        except (OSError, UnidentifiedImageError, SyntaxError) as error:
-            raise BadItem(str(self.path), f"cannot be read ({error})") from None
+        values = stored_values(self.path)
         if values.ndim != 2 or values.dtype == np.uint8:
             raise BadItem(str(self.path), f"holds {values.ndim}-dimensional {values.dtype}; depth is 16 bits of millimetres")
         return values.astype(np.float32) / np.float32(MILLIMETRES)

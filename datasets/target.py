@@ -74,6 +74,19 @@ class ArrayPlane:
         return np.ascontiguousarray(cv2.resize(part, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT))
 
 
+def stored_values(path: Path) -> NDArray[Any]:
+    """A picture file's pixel values as they are stored: palette numbers and 16 bits are kept.
+
+    Raises:
+        BadItem: it cannot be read.
+    """
+    try:
+        with Image.open(path) as stored:
+            return np.asarray(stored)
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise BadItem(str(path), f"cannot be read ({error})") from None
+
+
 class FilePlane(ArrayPlane):
     """A picture file whose pixel values are the classes, palette or single channel; read when first asked for.
 
@@ -88,11 +101,7 @@ class FilePlane(ArrayPlane):
 
     @property
     def values(self) -> NDArray[Any]:  # type: ignore[override]
-        try:
-            with Image.open(self.path) as stored:
-                values = np.asarray(stored)
-        except (OSError, UnidentifiedImageError, SyntaxError) as error:
-            raise BadItem(str(self.path), f"cannot be read ({error})") from None
+        values = stored_values(self.path)
         if values.ndim != 2:
             raise BadItem(str(self.path), f"holds {values.ndim}-dimensional values; a mask has one class number a pixel")
         return self.meaning[values] if self.meaning is not None else values

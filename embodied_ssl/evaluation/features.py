@@ -244,6 +244,12 @@ def _check_numbers(name: str, features: Mapping[str, NDArray[np.float32]]) -> No
             )
 
 
+def unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows [N, D] set to length 1; a row of zeros stays."""
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / np.maximum(norms, 1e-12), np.float32)
+
+
 def weights_hash(backbone: nn.Module) -> str:
     """A hash of every parameter and buffer, with its name."""
     hasher = hashlib.blake2b(digest_size=16)

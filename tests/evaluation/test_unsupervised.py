@@ -10,8 +10,8 @@ from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import NearestNeighbors
 
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.features import FeatureTable
-from embodied_ssl.evaluation.protocols.clustering import Clustering, agreement, tables, unit
+from embodied_ssl.evaluation.features import FeatureTable, unit
+from embodied_ssl.evaluation.protocols.clustering import Clustering, agreement, tables
 from embodied_ssl.evaluation.protocols.retrieval import Retrieval, chance, right_among_nearest
 from embodied_ssl.evaluation.scores import Score
 

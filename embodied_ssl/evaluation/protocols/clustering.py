@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.features import FeatureTable
+from embodied_ssl.evaluation.features import FeatureTable, unit
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.statistics import centred, percentiles, resamples
@@ -137,9 +137,3 @@ def tables(clusters: Labels, labels: Labels, classes: int, times: NDArray[np.int
     cells = clusters.astype(np.int64) * classes + labels
     counts = [np.bincount(own, times, minlength=size * classes) for own in cells]
     return np.stack(counts).astype(np.float64).reshape(-1, size, classes)
-
-
-def unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length 1; a row of zeros stays."""
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(norms, 1e-12), np.float32)

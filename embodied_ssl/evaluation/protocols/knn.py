@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied_ssl.evaluation.features import FeatureTable
+from embodied_ssl.evaluation.features import FeatureTable, unit
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.protocols.linear import Labels, accuracy_scores
 from embodied_ssl.evaluation.scores import Score
@@ -49,7 +49,7 @@ class Knn(OnFeatures):
             queries: features [n, D].
             exclude: recordings of the bank and of the queries; a query's own recording does not vote.
         """
-        unit_bank, unit_queries = _unit(bank), _unit(queries)
+        unit_bank, unit_queries = unit(bank), unit(queries)
         one_hot = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels]
         answers = []
         for start in range(0, len(queries), 1024):
@@ -95,8 +95,3 @@ class Knn(OnFeatures):
             hits = self.predict(train.features[layer], train.labels, test.features[layer]) == test.labels
             scores += accuracy_scores(self.name, train.model, layer, hits, test.labels, {"choice": how, **shared})
         return scores
-
-
-def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(norms, 1e-12), np.float32)

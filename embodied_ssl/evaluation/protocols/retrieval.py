@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.errors import UserError
-from embodied_ssl.evaluation.features import FeatureTable
+from embodied_ssl.evaluation.features import FeatureTable, unit
 from embodied_ssl.evaluation.pictures import batches
 from embodied_ssl.evaluation.protocol import OnFeatures
-from embodied_ssl.evaluation.protocols.clustering import unit
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.statistics import bootstrap, wilson
 
