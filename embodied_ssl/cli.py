@@ -18,6 +18,7 @@ import typer
 
 from embodied_ssl import __version__
 from embodied_ssl.errors import UserError, suggest
+from embodied_ssl.process import be_a_good_host
 
 if TYPE_CHECKING:
     from embodied_ssl.evaluation.run import Request
@@ -459,7 +460,7 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Say which vers
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; never shows a traceback for a user's mistake."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve the reading processes
+    be_a_good_host()
     try:
         code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except UserError as error:

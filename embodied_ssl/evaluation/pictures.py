@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -29,6 +29,7 @@ from embodied_ssl.views.pixels import MEAN, STD
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many of how many
 READERS = 2  # threads that decode: OpenCV lets go of the interpreter meanwhile
+AT_A_TIME = 8  # pictures a thread takes: handing them over one by one costs as much as decoding
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -181,13 +182,20 @@ def decoded(source: Source, preprocessing: Preprocessing, size: int) -> Iterator
         except BadItem as error:
             return error
 
+    def cut_all(rows: range) -> list[Pixels | BadItem]:
+        return [cut(row) for row in rows]
+
     with _one_opencv_thread(), ThreadPoolExecutor(READERS) as pool:
+
+        def start(chunk: range) -> list[Future[list[Pixels | BadItem]]]:
+            return [pool.submit(cut_all, chunk[some]) for some in batches(len(chunk), AT_A_TIME)]
+
         chunks = [range(some.start, some.stop) for some in batches(len(source), size)]
-        waiting = [[pool.submit(cut, row) for row in chunk] for chunk in chunks[:1]]
+        waiting = [start(chunk) for chunk in chunks[:1]]
         for number, chunk in enumerate(chunks):
-            found = [one.result() for one in waiting.pop()]
+            found = [one for task in waiting.pop() for one in task.result()]
             if number + 1 < len(chunks):
-                waiting.append([pool.submit(cut, row) for row in chunks[number + 1]])
+                waiting.append(start(chunks[number + 1]))
             good = [(row, one) for row, one in zip(chunk, found, strict=True) if not isinstance(one, BadItem)]
             squares = np.stack([one for _, one in good]) if good else np.empty((0, *[preprocessing.resize] * 2, 3), np.uint8)
             rows = np.array([row for row, _ in good], np.intp)
