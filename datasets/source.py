@@ -68,6 +68,14 @@ class Frames(Protocol):
     def motion(self) -> NDArray[np.float32]:
         """How much each frame differs from the one before [n], in grey levels 0..255; the first is 0."""
 
+    @property
+    def shots(self) -> NDArray[np.int64]:
+        """Which uncut shot each frame is of [n]: 0, and one more after every cut."""
+
+    @property
+    def content(self) -> Box:
+        """The part of every frame inside black bars and burnt-in borders, in pixels of what `take` gives."""
+
     def take(self, indices: Sequence[int]) -> Pixels:
         """Exactly these frames: uint8 RGB [n, H, W, 3]; a neighbour is never returned in a frame's place."""
 

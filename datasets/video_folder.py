@@ -10,47 +10,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from embodied_ssl.datasets.io.listing import files_below, has_file, prefixes
 from embodied_ssl.datasets.io.numbered import numbered, write_video
-from embodied_ssl.datasets.io.video import VideoFrames, backend, check_side
-from embodied_ssl.datasets.source import DataSpec, Sample, Source, Split, folders, in_split
+from embodied_ssl.datasets.video_spec import Clip, VideoSpec
 from embodied_ssl.errors import BadItem, UserError
 
 SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts"})
 
 LEROBOT = re.compile(r"(?P<before>.*/)videos/chunk-\d+/[^/]+/(?P<episode>episode_\d+)\.[^./]+")
 UCF101 = re.compile(r"(?P<group>v_.+_g\d+)_c\d+")
-
-
-class Videos(Source):
-    """Video files, as (folder, path below it)."""
-
-    provides = frozenset({"frames", "index"})
-
-    def __init__(
-        self,
-        name: str,
-        files: Sequence[tuple[str, str]],
-        recordings: Sequence[str],
-        bad: list[BadItem],
-        short_side: int,
-        decoder: str,
-    ) -> None:
-        self.name = name
-        self.files = files
-        self.recordings = recordings
-        self.bad = bad
-        self.short_side = short_side
-        self.decoder = decoder
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> Sample:
-        folder, file = self.files[index]
-        return {"frames": VideoFrames(f"{folder}/{file}", self.short_side, self.decoder), "index": index}
 
 
 def recording_of(root: Path, file: str, prefix: str = "") -> str:
@@ -75,44 +45,21 @@ def recording_of(root: Path, file: str, prefix: str = "") -> str:
 
 
 @dataclass(frozen=True)
-class VideoFolder(DataSpec):
-    """Any folder of videos, searched through all its sub-folders.
-
-    Attributes:
-        root: one folder, or several joined by commas.
-        short_side: frames are scaled so that their shorter side has so many pixels.
-        decoder: ``pyav`` reads everything; ``decord`` is refused for files on which it would return neighbouring frames.
-    """
+class VideoFolder(VideoSpec):
+    """Any folder of videos, searched through all its sub-folders; attributes as for every set of videos."""
 
     protocol: ClassVar[str] = "any folder of videos, sub-folders included; robot episodes and UCF101 groups kept together"
 
-    root: str = ""
-    short_side: int = 128
-    decoder: Literal["pyav", "decord"] = "pyav"
-
-    def open(self, split: Split = "all") -> Source:
-        backend(self.decoder)
-        check_side(self.short_side)
-        roots = folders(self.root)
-        files: list[tuple[str, str]] = []
-        names: list[str] = []
+    def clips(self, roots: Sequence[Path]) -> tuple[list[Clip], list[BadItem]]:
+        clips: list[Clip] = []
         bad: list[BadItem] = []
         for root, prefix in zip(roots, prefixes(roots), strict=True):
             found, unread = files_below(root, SUFFIXES)
-            files += [(str(root), file) for file in found]
-            names += [recording_of(root, file, prefix) for file in found]
+            clips += [Clip(f"{root}/{file}", recording_of(root, file, prefix)) for file in found]
             bad += unread
-        if not files:
+        if not clips:
             raise UserError(f"no videos below '{self.root}'; accepted are files ending in {', '.join(sorted(SUFFIXES))}")
-        chosen = in_split(names, split)
-        return Videos(
-            f"{len(chosen)} videos of {self.root}",
-            [files[i] for i in chosen],
-            [names[i] for i in chosen],
-            bad,
-            self.short_side,
-            self.decoder,
-        )
+        return clips, bad
 
     @classmethod
     def tiny(cls, folder: Path) -> Self:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from embodied_ssl.datasets.io import array_cache, pictures
 from embodied_ssl.datasets.io.video_index import MOTION_SIZE, MotionMeter, VideoIndex, grey, index_of, sketch_of
 from embodied_ssl.datasets.io.video_stream import Sweep, open_video
-from embodied_ssl.datasets.source import Pixels
+from embodied_ssl.datasets.source import Box, Pixels
 from embodied_ssl.errors import BadItem, UserError, suggest
 
 OPEN_READERS = 32  # about 3 MB each
@@ -288,6 +288,16 @@ class VideoFrames:
     def motion(self) -> NDArray[np.float32]:
         return self.index.motion
 
+    @property
+    def shots(self) -> NDArray[np.int64]:
+        return self.index.shots
+
+    @property
+    def content(self) -> Box:
+        height, width = fitted(self.index.size, self.short_side)
+        top, left, tall, wide = self.index.content
+        return round(top * height), round(left * width), round(tall * height), round(wide * width)
+
     def take(self, indices: Sequence[int]) -> Pixels:
         numbers = _checked(indices, len(self), self.name)
         wanted, places = np.unique(numbers, return_inverse=True)
@@ -374,6 +384,14 @@ class PictureSequence:
         scores = np.array(meter.scores, np.float32)
         array_cache.keep({"motion": scores}, *key)
         return scores
+
+    @property
+    def shots(self) -> NDArray[np.int64]:
+        return np.zeros(len(self), np.int64)
+
+    @property
+    def content(self) -> Box:
+        return 0, 0, *fitted(self.size, self.short_side)
 
     def _marks(self) -> Iterator[str]:
         """Each file's name, size and time of change, so that the score is found anew when one changes."""

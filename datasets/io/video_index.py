@@ -23,7 +23,7 @@ from embodied_ssl.datasets.io import array_cache
 from embodied_ssl.datasets.io.video_stream import Sweep, open_video
 from embodied_ssl.errors import BadItem
 
-VERSION = 1  # of the stored form and of what the pass decides; raise it when either changes
+VERSION = 2  # of the stored form and of what the pass decides; raise it when either changes
 MOTION_SIZE = (90, 160)  # height and width of the grey picture that motion is measured on
 SKETCH_SIZE = (8, 8)
 IN_MEMORY = 256
@@ -40,6 +40,8 @@ class VideoIndex:
         rotation: quarter turns counter-clockwise that make a decoded frame upright.
         size: height and width of an upright frame.
         motion: mean absolute difference to the frame before at 160x90, in grey levels, float32 [n]; the first is 0.
+        shots: which uncut shot each frame is of, int64 [n].
+        content: what lies inside black bars and burnt-in borders: top, left, height, width as shares of the upright frame.
         sketch: each frame as 8x8 grey cells, as decoded (not turned), uint8 [n, 8, 8]: what a frame read later must look like.
         open_gop: some frames are shown before the keyframe they are stored behind.
         errors: packets that could not be decoded.
@@ -54,6 +56,8 @@ class VideoIndex:
     rotation: int
     size: tuple[int, int]
     motion: NDArray[np.float32]
+    shots: NDArray[np.int64]
+    content: tuple[float, float, float, float]
     sketch: NDArray[np.uint8]
     open_gop: bool
     errors: int
@@ -142,6 +146,8 @@ def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool) -> 
         rotation=rotation,
         size=size,
         motion=np.array(meter.scores, np.float32),
+        shots=np.zeros(len(pts), np.int64),
+        content=(0.0, 0.0, 1.0, 1.0),
         sketch=np.array(sketches, np.uint8).reshape(-1, *SKETCH_SIZE),
         open_gop=sweep.open_gop,
         errors=sweep.errors,
@@ -232,6 +238,8 @@ def _to_arrays(index: VideoIndex) -> array_cache.Arrays:
         "pts": index.pts,
         "keyframes": index.keyframes,
         "motion": index.motion,
+        "shots": index.shots,
+        "content": np.array(index.content, np.float64),
         "sketch": index.sketch,
         "numbers": np.array(numbers, np.int64),
         "container": np.array(index.container),
@@ -240,7 +248,8 @@ def _to_arrays(index: VideoIndex) -> array_cache.Arrays:
 
 def _from_arrays(arrays: array_cache.Arrays, mark: tuple[str, int, int]) -> VideoIndex:
     above, below, rotation, height, width, open_gop, errors, by_order = (int(number) for number in arrays["numbers"])
-    if not 0 < len(arrays["pts"]) == len(arrays["motion"]) == len(arrays["sketch"]):
+    top, left, height_share, width_share = arrays["content"]
+    if not 0 < len(arrays["pts"]) == len(arrays["motion"]) == len(arrays["shots"]) == len(arrays["sketch"]):
         raise ValueError("entry is not whole")
     return VideoIndex(
         pts=arrays["pts"].astype(np.int64),
@@ -249,6 +258,8 @@ def _from_arrays(arrays: array_cache.Arrays, mark: tuple[str, int, int]) -> Vide
         rotation=rotation,
         size=(height, width),
         motion=arrays["motion"].astype(np.float32),
+        shots=arrays["shots"].astype(np.int64),
+        content=(float(top), float(left), float(height_share), float(width_share)),
         sketch=arrays["sketch"].astype(np.uint8),
         open_gop=bool(open_gop),
         errors=errors,

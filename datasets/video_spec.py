@@ -1,0 +1,116 @@
+"""What all sets of videos share: how frames are to be given, and the split by recording.
+
+A reader of a layout says which clips there are (`VideoSpec.clips`); everything about frames happens here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from embodied_ssl.datasets.io.selected import Selected, at_rate, within
+from embodied_ssl.datasets.io.video import VideoFrames, backend, check_side
+from embodied_ssl.datasets.source import DataSpec, Frames, Sample, Source, Split, folders, in_split
+from embodied_ssl.errors import BadItem, UserError
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One sample of a set of videos, before anything is opened.
+
+    Attributes:
+        path: the video file.
+        recording: what it was filmed in; splits never divide one.
+        span: start and end in seconds since the first frame, where the sample is a part of the file.
+        answers: further fields of the sample: ``label``, for evaluation only, and the like.
+    """
+
+    path: str
+    recording: str
+    span: tuple[float, float] | None = None
+    answers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How frames are given, whatever set they are from.
+
+    Attributes:
+        short_side: frames are scaled so that their shorter side has so many pixels.
+        decoder: see `embodied_ssl.datasets.io.video.backend`.
+        fps: frames a second to look at; 0 for all there are.
+    """
+
+    short_side: int
+    decoder: str
+    fps: float
+
+    def frames(self, clip: Clip) -> Frames:
+        """The lazy handle on a clip's frames; nothing is decoded yet."""
+        frames: Frames = VideoFrames(clip.path, self.short_side, self.decoder)
+        if self.fps:
+            frames = Selected(frames, at_rate(frames.seconds, self.fps))
+        if clip.span is not None:
+            chosen = within(frames.seconds, *clip.span)
+            if not len(chosen):
+                raise BadItem(clip.path, f"no frame is shown between {clip.span[0]:g} and {clip.span[1]:g} s")
+            frames = Selected(frames, chosen)
+        return frames
+
+
+class Videos(Source):
+    """Clips behind lazy handles."""
+
+    def __init__(self, name: str, clips: Sequence[Clip], bad: list[BadItem], look: Look, provides: frozenset[str]) -> None:
+        self.name = name
+        self.clips = clips
+        self.recordings = [clip.recording for clip in clips]
+        self.bad = bad
+        self.look = look
+        self.provides = provides
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Sample:
+        clip = self.clips[index]
+        return {"frames": self.look.frames(clip), "index": index, **clip.answers}
+
+
+@dataclass(frozen=True)
+class VideoSpec(DataSpec):
+    """A set of videos.
+
+    Attributes:
+        root: one folder, or several joined by commas.
+        short_side: frames are scaled so that their shorter side has so many pixels.
+        decoder: ``pyav`` reads everything; ``decord`` is refused for files on which it would return neighbouring frames.
+        fps: frames a second to look at, the same times for every way of reading; 0 for all there are.
+    """
+
+    root: str = ""
+    short_side: int = 128
+    decoder: Literal["pyav", "decord"] = "pyav"
+    fps: float = 0.0
+
+    @abstractmethod
+    def clips(self, roots: Sequence[Path]) -> tuple[list[Clip], list[BadItem]]:
+        """Every clip of these folders in an order that never changes, and what was left out; opens no video.
+
+        Raises:
+            UserError: a folder is in another layout, or incomplete; says what is missing.
+        """
+
+    def open(self, split: Split = "all") -> Source:
+        backend(self.decoder)
+        check_side(self.short_side)
+        if self.fps < 0:
+            raise UserError(f"fps is {self.fps:g}; give frames a second, or 0 for all there are")
+        found, bad = self.clips(folders(self.root))
+        chosen = [found[i] for i in in_split([clip.recording for clip in found], split)]
+        provides = frozenset({"frames", "index"}).union(*(clip.answers for clip in found[:1]))
+        look = Look(self.short_side, self.decoder, self.fps)
+        return Videos(f"{len(chosen)} videos of {self.root}", chosen, bad, look, provides)
