@@ -19,8 +19,8 @@ import numpy as np
 from embodied_ssl.datasets.drives import CommandTrack, Drive, Drives, none_left
 from embodied_ssl.datasets.io.listing import prefixes, subfolders
 from embodied_ssl.datasets.io.numbered import driven, tour
+from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.io.pictures import encode
-from embodied_ssl.datasets.io.video import PictureSequence
 from embodied_ssl.datasets.source import DataSpec, Source, Split, folders
 from embodied_ssl.errors import BadItem
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets import poses
-from embodied_ssl.datasets.io.video import PictureSequence
+from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.source import Sample, Source, Split, in_split
 from embodied_ssl.errors import BadItem, UserError
 

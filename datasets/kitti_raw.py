@@ -21,8 +21,8 @@ from embodied_ssl.datasets import poses
 from embodied_ssl.datasets.drives import METRIC, Drive, Drives, PoseTrack, none_left
 from embodied_ssl.datasets.io.listing import subfolders
 from embodied_ssl.datasets.io.numbered import driven, tour
+from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.io.pictures import SUFFIXES, encode
-from embodied_ssl.datasets.io.video import PictureSequence
 from embodied_ssl.datasets.source import DataSpec, Source, Split, folders
 from embodied_ssl.errors import BadItem
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from embodied_ssl.datasets.io.frame_numbers import check_side
 from embodied_ssl.datasets.io.selected import Selected, at_rate, within
-from embodied_ssl.datasets.io.video import VideoFrames, backend, check_side
+from embodied_ssl.datasets.io.video import VideoFrames, backend
 from embodied_ssl.datasets.source import DataSpec, Frames, Sample, Source, Split, folders, in_split
 from embodied_ssl.errors import BadItem, UserError
 

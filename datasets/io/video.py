@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import av
-import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from embodied_ssl.datasets.io import array_cache, pictures
-from embodied_ssl.datasets.io.video_index import MOTION_SIZE, MotionMeter, VideoIndex, grey, index_of, sketch_of
+from embodied_ssl.datasets.io import pictures
+from embodied_ssl.datasets.io.frame_numbers import check_side, checked, fitted
+from embodied_ssl.datasets.io.video_index import VideoIndex, grey, index_of, sketch_of
 from embodied_ssl.datasets.io.video_stream import Sweep, open_video
 from embodied_ssl.datasets.source import Box, Pixels
 from embodied_ssl.errors import BadItem, UserError, suggest
@@ -32,15 +32,6 @@ from embodied_ssl.errors import BadItem, UserError, suggest
 OPEN_READERS = 32  # about 3 MB each
 LIKENESS = 3  # grey levels by which an 8x8 sketch may differ: processors round differently, and the cache may be shared
 SEEK_COST = 6  # frames' worth of decoding that a seek costs, roughly
-
-
-def fitted(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
-    """Height and width scaled so that the shorter one is ``short_side``; unchanged for None."""
-    if short_side is None:
-        return size
-    height, width = size
-    scale = short_side / min(size)
-    return (short_side, max(1, round(width * scale))) if height <= width else (max(1, round(height * scale)), short_side)
 
 
 class Backend(Protocol):
@@ -231,24 +222,6 @@ def backend(name: str) -> Backend:
     return _backends[name]
 
 
-def check_side(short_side: int | None) -> None:
-    """Refuse a size that no frame can have.
-
-    Raises:
-        UserError: it is not above 0.
-    """
-    if short_side is not None and short_side < 1:
-        raise UserError(f"short_side must be a number of pixels above 0, not {short_side}; set it with --set data.short_side=128")
-
-
-def _checked(indices: Sequence[int], length: int, name: str) -> NDArray[np.int64]:
-    """Indices as an array; counting from the end is refused since a frame number that went negative is a mistake."""
-    numbers = np.asarray(indices, dtype=np.int64).reshape(-1)
-    if len(numbers) and (numbers.min() < 0 or numbers.max() >= length):
-        raise IndexError(f"{name} has frames 0..{length - 1}, not {numbers.min()}..{numbers.max()}")
-    return numbers
-
-
 class VideoFrames:
     """The frames of a video file, as in `embodied_ssl.datasets.source.Frames`. Nothing is opened until it is asked for.
 
@@ -299,7 +272,7 @@ class VideoFrames:
         return round(top * height), round(left * width), round(tall * height), round(wide * width)
 
     def take(self, indices: Sequence[int]) -> Pixels:
-        numbers = _checked(indices, len(self), self.name)
+        numbers = checked(indices, len(self), self.name)
         wanted, places = np.unique(numbers, return_inverse=True)
         frames = np.empty((len(wanted), *fitted(self.index.size, self.short_side), 3), np.uint8)
         if not len(wanted):
@@ -308,96 +281,3 @@ class VideoFrames:
         for row, pixels in zip(frames, decoded, strict=True):
             row[:] = pixels
         return frames if np.array_equal(wanted, numbers) else frames[places]
-
-
-class PictureSequence:
-    """Frames that are picture files, all of one size.
-
-    Args:
-        folder: where the files are.
-        files: their names, in order.
-        seconds: when each was taken, float64 [n].
-        short_side: scale so that the shorter side has so many pixels; None leaves them as they are.
-    """
-
-    def __init__(
-        self, folder: Path | str, files: Sequence[str], seconds: NDArray[np.float64], short_side: int | None = None
-    ) -> None:
-        if len(files) != len(seconds):
-            raise ValueError(f"{len(files)} files but {len(seconds)} times")
-        check_side(short_side)
-        self.folder = str(folder)
-        self.files = list(files)
-        self._seconds = np.asarray(seconds, np.float64)
-        self.short_side = short_side
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("motion", "size")}
-
-    @property
-    def name(self) -> str:
-        return self.folder
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    @property
-    def seconds(self) -> NDArray[np.float64]:
-        return self._seconds
-
-    @cached_property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the first picture, which all others must share."""
-        height, width = self._read(0).shape[:2]
-        return height, width
-
-    def _read(self, number: int) -> Pixels:
-        return pictures.FilePicture(os.path.join(self.folder, self.files[number])).pixels
-
-    def take(self, indices: Sequence[int]) -> Pixels:
-        numbers = _checked(indices, len(self), self.name)
-        size = fitted(self.size, self.short_side)
-        wanted, places = np.unique(numbers, return_inverse=True)
-        frames = np.empty((len(wanted), *size, 3), np.uint8)
-        for row, number in zip(frames, wanted.tolist(), strict=True):
-            pixels = self._read(number)
-            if pixels.shape[:2] != self.size:
-                file = os.path.join(self.folder, self.files[number])
-                raise BadItem(file, f"{pixels.shape[:2]} pixels where the first picture has {self.size}")
-            row[:] = pictures.crop_and_resize(pixels, (0, 0, *self.size), size)
-        return frames[places]
-
-    @cached_property
-    def motion(self) -> NDArray[np.float32]:
-        """As for a video; found by one pass over the pictures when first asked for, then remembered."""
-        key: tuple[int | str, ...] = ("picture motion", 1, os.path.abspath(self.folder), *self._marks())
-        kept = array_cache.recall(*key)
-        if kept is not None and len(kept.get("motion", ())) == len(self):
-            return kept["motion"].astype(np.float32)
-        meter = MotionMeter()
-        for number in range(len(self)):
-            try:
-                levels = cv2.cvtColor(self._read(number), cv2.COLOR_RGB2GRAY)
-                meter.add(np.asarray(cv2.resize(levels, MOTION_SIZE[::-1], interpolation=cv2.INTER_AREA), np.uint8))
-            except BadItem:
-                meter.skip()
-        scores = np.array(meter.scores, np.float32)
-        array_cache.keep({"motion": scores}, *key)
-        return scores
-
-    @property
-    def shots(self) -> NDArray[np.int64]:
-        return np.zeros(len(self), np.int64)
-
-    @property
-    def content(self) -> Box:
-        return 0, 0, *fitted(self.size, self.short_side)
-
-    def _marks(self) -> Iterator[str]:
-        """Each file's name, size and time of change, so that the score is found anew when one changes."""
-        for file in self.files:
-            try:
-                found = os.stat(os.path.join(self.folder, file))
-                yield f"{file} {found.st_size} {found.st_mtime_ns}"
-            except OSError:
-                yield f"{file} missing"

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from embodied_ssl.datasets.io import array_cache, pictures, video, video_index
+from embodied_ssl.datasets.io.frame_numbers import fitted
 from embodied_ssl.datasets.io.numbered import number_shown, numbered, write_video
-from embodied_ssl.datasets.io.video import PictureSequence, VideoFrames, fitted
+from embodied_ssl.datasets.io.picture_sequence import PictureSequence
+from embodied_ssl.datasets.io.video import VideoFrames
 from embodied_ssl.datasets.io.video_index import MotionMeter, index_of, scan
 from embodied_ssl.errors import BadItem, UserError
 
