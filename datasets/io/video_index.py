@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -27,6 +28,10 @@ VERSION = 2  # of the stored form and of what the pass decides; raise it when ei
 MOTION_SIZE = (90, 160)  # height and width of the grey picture that motion is measured on
 SKETCH_SIZE = (8, 8)
 IN_MEMORY = 256
+
+# Is given every sound frame with its number during a pass, as decoded, not turned upright. Number 0 begins anew: a file
+# without usable times is passed over twice, and what was given before then counts no more.
+Each = Callable[[int, VideoFrame], None]
 
 
 @dataclass(frozen=True)
@@ -106,22 +111,26 @@ def fingerprint(path: Path | str) -> tuple[str, int, int]:
     return os.path.abspath(path), found.st_size, found.st_mtime_ns
 
 
-def scan(path: Path | str) -> VideoIndex:
+def scan(path: Path | str, each: Each | None = None) -> VideoIndex:
     """Decode a whole file once and note what can be shown.
+
+    Args:
+        path: the file.
+        each: is given every frame on the way, so that whoever wants them all need not decode again.
 
     Raises:
         BadItem: nothing in it can be shown, with the reason.
     """
     mark = fingerprint(path)
-    index, unplaced = _pass_over(path, mark, by_order=False)
+    index, unplaced = _pass_over(path, mark, by_order=False, each=each)
     if unplaced:
-        index, _ = _pass_over(path, mark, by_order=True)
+        index, _ = _pass_over(path, mark, by_order=True, each=each)
     if not len(index):
         raise BadItem(str(path), f"no frame can be decoded ({index.errors} broken packets)")
     return index
 
 
-def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool) -> tuple[VideoIndex, int]:
+def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool, each: Each | None) -> tuple[VideoIndex, int]:
     """The index as found in one pass, and how many frames had no usable time."""
     container, stream = open_video(path)
     meter, shrink = MotionMeter(), VideoReformatter()
@@ -139,6 +148,8 @@ def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool) -> 
             small = grey(frame, shrink)
             meter.add(small)
             sketches.append(sketch_of(small))
+            if each is not None:
+                each(len(pts) - 1, frame)
     index = VideoIndex(
         pts=np.array(pts, np.int64),
         time_base=time_base,
@@ -191,16 +202,34 @@ def index_of(path: Path | str) -> VideoIndex:
     if found is None:
         found = _recall(mark) or _scan_and_keep(path, mark)
         _in_memory[mark] = found
-        while len(_in_memory) > IN_MEMORY:
-            _in_memory.popitem(last=False)
+        _forget_old()
     if isinstance(found, str):
         raise BadItem(str(path), found)
     return found
 
 
-def _scan_and_keep(path: Path | str, mark: tuple[str, int, int]) -> VideoIndex | str:
+def index_anew(path: Path | str, each: Each) -> VideoIndex:
+    """Index a file, known or not, and give every frame to ``each`` on the way; `index_of` knows the result from then on.
+
+    Raises:
+        BadItem: nothing in it can be shown.
+    """
+    mark = fingerprint(path)
+    found = _in_memory[mark] = _scan_and_keep(path, mark, each)
+    _forget_old()
+    if isinstance(found, str):
+        raise BadItem(str(path), found)
+    return found
+
+
+def _forget_old() -> None:
+    while len(_in_memory) > IN_MEMORY:
+        _in_memory.popitem(last=False)
+
+
+def _scan_and_keep(path: Path | str, mark: tuple[str, int, int], each: Each | None = None) -> VideoIndex | str:
     try:
-        index = scan(path)
+        index = scan(path, each)
     except BadItem as error:
         if error.reason.startswith(
             "cannot be"

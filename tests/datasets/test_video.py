@@ -387,7 +387,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _count_scans(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     scanned: list[Path] = []
-    monkeypatch.setattr(video_index, "scan", lambda path: (scanned.append(path), scan(path))[1])
+    monkeypatch.setattr(video_index, "scan", lambda path, each: (scanned.append(path), scan(path, each))[1])
     return scanned
 
 
@@ -424,6 +424,23 @@ def test_cache_that_cannot_be_written_does_no_harm(films: Path, tmp_path: Path, 
     video_index._in_memory.clear()
     assert not array_cache.keep({"a": np.zeros(1)}, "key")
     assert shown(VideoFrames(film(films, "plain.mp4")), [7]) == [7]
+
+
+@pytest.mark.parametrize("name", ["b_frames.mp4", "open_gop.ts", "h264.avi"])  # the last is passed over twice
+def test_one_pass_serves_whoever_wants_every_frame(films: Path, empty_cache: Path, name: str) -> None:
+    seen: list[int] = []
+
+    def each(number: int, frame: av.VideoFrame) -> None:
+        if number == 0:
+            seen.clear()
+        assert number == len(seen)
+        seen.append(number_shown(frame.to_ndarray(format="rgb24")))
+
+    path = film(films, name)
+    index = video_index.index_anew(path, each)
+    assert seen == list(range(COUNT))
+    assert index_of(path) is index
+    assert len(list(empty_cache.rglob("*.npz"))) == 1
 
 
 def test_changed_file_is_indexed_anew(tmp_path: Path, empty_cache: Path) -> None:
