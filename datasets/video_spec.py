@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from embodied_ssl.datasets.io.frame_folder import folder_frames
 from embodied_ssl.datasets.io.frame_numbers import check_side
 from embodied_ssl.datasets.io.selected import Selected, at_rate, within
+from embodied_ssl.datasets.io.tar_frames import TarFrames
 from embodied_ssl.datasets.io.video import VideoFrames, backend
 from embodied_ssl.datasets.source import DataSpec, Frames, Sample, Source, Split, folders, in_split
 from embodied_ssl.errors import BadItem, UserError
@@ -23,16 +25,18 @@ class Clip:
     """One sample of a set of videos, before anything is opened.
 
     Attributes:
-        path: the video file.
+        path: the video file; or a folder or an uncompressed tar of numbered pictures.
         recording: what it was filmed in; splits never divide one.
         span: start and end in seconds since the first frame, where the sample is a part of the file.
         answers: further fields of the sample: ``label``, for evaluation only, and the like.
+        rate: how many pictures there are a second, where it is pictures; 0 where it is a video file.
     """
 
     path: str
     recording: str
     span: tuple[float, float] | None = None
     answers: Mapping[str, Any] = field(default_factory=dict)
+    rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Look:
 
     def frames(self, clip: Clip) -> Frames:
         """The lazy handle on a clip's frames; nothing is decoded yet."""
-        frames: Frames = VideoFrames(clip.path, self.short_side, self.decoder)
+        frames = self._whole(clip)
         if self.fps:
             frames = Selected(frames, at_rate(frames.seconds, self.fps))
         if clip.span is not None:
@@ -60,6 +64,14 @@ class Look:
                 raise BadItem(clip.path, f"no frame is shown between {clip.span[0]:g} and {clip.span[1]:g} s")
             frames = Selected(frames, chosen)
         return frames
+
+    def _whole(self, clip: Clip) -> Frames:
+        """All frames of the file, folder or tar that a clip is from."""
+        if not clip.rate:
+            return VideoFrames(clip.path, self.short_side, self.decoder)
+        if clip.path.lower().endswith(".tar"):
+            return TarFrames(clip.path, clip.rate, self.short_side)
+        return folder_frames(clip.path, clip.rate, self.short_side)
 
 
 class Videos(Source):
