@@ -3,11 +3,17 @@
 Nothing here has a changing state. Which samples a step reads follows from the step's number alone: every epoch has its
 own keyed order, and a step takes the next stretch of it. The feed of a multi-task run has one *stream* a task, and all
 streams share the workers.
+
+A video is dear to decode, so a view may draw K examples from one window of it. To keep them apart, `View.spread` hands out
+one at a time: a window drawn at step s gives its k-th example to step s + k * LANES, and a batch of B examples comes from
+B windows. A worker keeps what it has drawn and not yet given; that saves time and decides nothing, since any worker can
+draw the window again from its key.
 """
 
 from __future__ import annotations
 
 import signal
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +30,7 @@ from embodied_ssl.datasets.source import Source
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.keys import generator, torch_seed
 
+LANES = 2  # steps between a window's examples: as many (or half as many) workers meet their own windows again
 SPARES = 16  # how many further samples of the epoch's order may stand in for an unreadable one
 
 
@@ -67,15 +74,24 @@ class Stream:
         shuffles = [generator(seed, "order", self.name, epoch, i).permutation(len(self.source)) for i in range(rounds)]
         return np.concatenate(shuffles)[:length]
 
+    @property
+    def spread(self) -> bool:
+        return self.view.spread and self.view.copies > 1
+
 
 @dataclass(frozen=True)
 class Draw:
-    """One place in one epoch of one stream, and the samples that may fill it: the first that can be read."""
+    """One place in one epoch of one stream, and the samples that may fill it: the first that can be read.
+
+    Attributes:
+        copy: which one of the sample's examples is wanted; None for all of them.
+    """
 
     stream: str
     epoch: int
     position: int
     candidates: tuple[int, ...]
+    copy: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,14 +102,45 @@ class Fed:
     bad: tuple[tuple[str, str], ...]  # (name, reason)
 
 
-class _Examples(Dataset[tuple[Draw, Example | None, list[BadItem]]]):
-    """Turns a `Draw` into an example, replacing unreadable samples by the next of the same epoch's order."""
+Orders = Callable[[str, int], NDArray[np.int64]]  # from a stream's name and an epoch to its order
+Drawn = tuple[Draw, Example | None, list[BadItem]]
 
-    def __init__(self, streams: Mapping[str, Stream], seed: int) -> None:
+
+class _Examples(Dataset[Drawn]):
+    """Turns a `Draw` into an example, replacing unreadable samples by the next of the same epoch's order.
+
+    Of a spread sample the examples whose turn is yet to come are kept, those of the ``room`` samples drawn last.
+    """
+
+    def __init__(self, streams: Mapping[str, Stream], seed: int, room: int) -> None:
         self.streams = streams
         self.seed = seed
+        self.room = room
+        self.kept: OrderedDict[tuple[str, int, int], dict[int, Example]] = OrderedDict()
 
-    def __getitem__(self, draw: Draw) -> tuple[Draw, Example | None, list[BadItem]]:
+    def __getitem__(self, draw: Draw) -> Drawn:
+        if draw.copy is None:
+            return self._draw(draw)
+        place = (draw.stream, draw.epoch, draw.position)
+        waiting = self.kept.get(place, {})
+        if draw.copy in waiting:
+            example = waiting.pop(draw.copy)
+            if not waiting:
+                del self.kept[place]
+            return draw, example, []
+        _, whole, bad = self._draw(draw)
+        if whole is None:
+            return draw, None, bad
+        count = self.streams[draw.stream].view.copies
+        apart = {copy: {name: np.array(value[copy]) for name, value in whole.items()} for copy in range(draw.copy, count)}
+        example = apart.pop(draw.copy)
+        if apart:
+            self.kept[place] = apart
+        while len(self.kept) > self.room:
+            self.kept.popitem(last=False)
+        return draw, example, bad
+
+    def _draw(self, draw: Draw) -> Drawn:
         stream = self.streams[draw.stream]
         bad: list[BadItem] = []
         for index in draw.candidates:
@@ -115,14 +162,15 @@ class _Collate:
     def __init__(self, streams: Mapping[str, Stream]) -> None:
         self.copies = {name: stream.view.copies for name, stream in streams.items()}
 
-    def __call__(self, drawn: Sequence[tuple[Draw, Example | None, list[BadItem]]]) -> Fed:
+    def __call__(self, drawn: Sequence[Drawn]) -> Fed:
         bad = tuple((error.name, error.reason) for _, _, errors in drawn for error in errors)
         if any(example is None for _, example, _ in drawn):
             return Fed({}, bad)
         batch: dict[str, Tensor] = {}
         for stream, copies in self.copies.items():
             examples = [example for draw, example, _ in drawn if draw.stream == stream and example is not None]
-            join = np.concatenate if copies > 1 else np.stack
+            whole = any(draw.copy is None for draw, _, _ in drawn if draw.stream == stream)
+            join = np.concatenate if copies > 1 and whole else np.stack
             for name in examples[0]:
                 joined: Any = join([example[name] for example in examples])
                 batch[f"{stream}/{name}" if stream else name] = torch.from_numpy(joined)
@@ -171,17 +219,30 @@ class Feed:
     def epoch_of(self, stream: str, step: int) -> int:
         return step // self.streams[stream].steps_per_epoch
 
-    def draws(self, step: int, micro: int, orders: Mapping[str, NDArray[np.int64]]) -> list[Draw]:
-        """What this rank reads in a micro-batch of a step; ranks and micro-batches take neighbouring stretches of the order."""
+    def draws(self, step: int, micro: int, order: Orders, together: Sequence[str] = ()) -> list[Draw]:
+        """What this rank reads in a micro-batch of a step; ranks and micro-batches take neighbouring stretches of the order.
+
+        Args:
+            step, micro: which.
+            order: gives a stream's order of an epoch.
+            together: streams whose samples are not spread now.
+        """
         found: list[Draw] = []
         for name, stream in self.streams.items():
-            order = orders[name]
-            share = stream.samples // (self.accumulate * self.world)
-            first = (step % stream.steps_per_epoch) * stream.samples + (micro * self.world + self.rank) * share
-            for position in range(first, first + share):
-                candidates = np.take(order, range(position, position + min(SPARES, len(order))), mode="wrap")
-                found.append(Draw(name, self.epoch_of(name, step), position, tuple(int(i) for i in candidates)))
+            spread = stream.spread and name not in together
+            for copy in range(stream.view.copies) if spread else (None,):
+                found += self._stretch(name, step - LANES * (copy or 0), micro, order, copy)
         return found
+
+    def _stretch(self, name: str, step: int, micro: int, order: Orders, copy: int | None) -> Iterator[Draw]:
+        """The samples that a stream draws at a step. Steps before the first have windows too: they fill the run's beginning."""
+        stream, epoch = self.streams[name], self.epoch_of(name, step)
+        indices = order(name, epoch)
+        share = stream.samples // (self.accumulate * self.world)
+        first = (step % stream.steps_per_epoch) * stream.samples + (micro * self.world + self.rank) * share
+        for position in range(first, first + share):
+            candidates = np.take(indices, range(position, position + min(SPARES, len(indices))), mode="wrap")
+            yield Draw(name, epoch, position, tuple(int(i) for i in candidates), copy)
 
     def batches(self, start: int, stop: int, plans: Mapping[str, Plan | None] | None = None) -> Iterator[Fed]:
         """The micro-batches of steps ``start`` to ``stop``, in order. ``plans`` hold for the epochs that these steps lie in.
@@ -211,19 +272,30 @@ class Feed:
             yield fed if skip_unreadable else _readable(fed)
 
     def _plan_draws(self, start: int, stop: int, plans: Mapping[str, Plan | None]) -> Iterator[list[Draw]]:
-        orders: dict[str, NDArray[np.int64]] = {}
-        epochs: dict[str, int] = {}
+        planned = [name for name, plan in plans.items() if plan is not None]  # holds for one epoch: no window outlives it
+        orders: dict[tuple[str, int], NDArray[np.int64]] = {}
+
+        def order(name: str, epoch: int) -> NDArray[np.int64]:
+            if (name, epoch) not in orders:
+                orders[name, epoch] = self.streams[name].order(epoch, self.seed, plans.get(name))
+            return orders[name, epoch]
+
         for step in range(start, stop):
-            for name, stream in self.streams.items():
-                epoch = self.epoch_of(name, step)
-                if epochs.get(name) != epoch:
-                    epochs[name], orders[name] = epoch, stream.order(epoch, self.seed, plans.get(name))
             for micro in range(self.accumulate):
-                yield self.draws(step, micro, orders)
+                yield self.draws(step, micro, order, planned)
+            for name, epoch in list(orders):
+                reach = LANES * self.streams[name].view.copies
+                if epoch < self.epoch_of(name, step - reach):
+                    del orders[name, epoch]
+
+    def _room(self) -> int:
+        """How many spread samples have examples to come, at any time."""
+        live = [one.samples * LANES * one.view.copies for one in self.streams.values() if one.spread]
+        return sum(live) // self.world
 
     def _loader(self, draws: Iterable[list[Draw]], streams: Mapping[str, Stream], seed: int) -> DataLoader[Fed]:
         return DataLoader(
-            _Examples(streams, seed),  # type: ignore[arg-type]
+            _Examples(streams, seed, self._room()),  # type: ignore[arg-type]
             batch_sampler=draws,
             num_workers=self.workers,
             collate_fn=_Collate(streams),

@@ -81,6 +81,8 @@ class MemoryFrames:
         self.pixels = pixels
         self.motion = motion if motion is not None else np.ones(len(pixels), np.float32)
         self.seconds = np.arange(len(pixels)) / 30
+        self.shots = np.zeros(len(pixels), np.int64)
+        self.content = (0, 0, *pixels.shape[1:3])
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -10,9 +10,10 @@ import pytest
 import torch
 from made_up import Listed, Number, numbers
 
-from embodied_ssl.core import Plan
+from embodied_ssl.core import Example, Plan
+from embodied_ssl.datasets.source import Sample
 from embodied_ssl.errors import UserError
-from embodied_ssl.loader import Fed, Feed, Stream
+from embodied_ssl.loader import LANES, Fed, Feed, Stream, _Examples
 
 
 def stream(count: int, batch_size: int, copies: int = 1, bad: Sequence[int] = (), name: str = "") -> Stream:
@@ -205,3 +206,82 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
 def test_no_samples_are_refused() -> None:
     with pytest.raises(UserError, match="made up holds no samples to train on"):
         Feed({"": Stream("", Listed([]), Number(), 4)}, 0)
+
+
+# --- examples of one window go to different steps -----------------------------------------------------------------------
+
+
+class Counted(Number):
+    """Spreads its examples, and counts how often it is asked to draw."""
+
+    def __init__(self, copies: int) -> None:
+        super().__init__(copies)
+        self.spread = True
+        self.drawn = 0
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
+        self.drawn += 1
+        return super().draw(sample, rng)
+
+
+def spread(count: int = 40, batch: int = 8, copies: int = 4, **settings: int) -> tuple[Feed, Counted]:
+    view = Counted(copies)
+    return Feed({"": Stream("", numbers(count), view, batch)}, 0, **settings), view
+
+
+def test_a_batch_comes_from_as_many_windows_as_examples() -> None:
+    for fed in spread(count=400)[0].batches(0, 12):
+        assert len(set(fed.batch["number"].tolist())) == 8
+        assert fed.batch["luck"].shape == fed.batch["index"].shape == (8,)
+
+
+def test_every_example_of_every_window_comes_once() -> None:
+    """A window of step s gives its last example LANES * (copies - 1) steps later; those of 20 whole steps are all in 20 + 6."""
+    whole, _ = spread()
+    together = Feed({"": Stream("", numbers(40), Number(4), 8)}, 0)
+    wanted = Counter(luck for fed in together.batches(0, 20) for luck in fed.batch["luck"].tolist())
+    found = Counter(luck for fed in whole.batches(0, 20 + 3 * LANES) for luck in fed.batch["luck"].tolist())
+    assert max(found.values()) == 1
+    assert wanted.keys() <= found.keys()
+
+
+@pytest.mark.parametrize("lanes_met", [True, False])
+def test_a_window_is_drawn_once_by_the_worker_that_meets_it_again(lanes_met: bool) -> None:
+    one, view = spread()
+    draws = [one._plan_draws(0, 40, {})]
+    examples = _Examples(one.streams, 0, one._room())
+    for step, some in enumerate(draws[0]):
+        if step % LANES == 0 or not lanes_met:
+            for draw in some:
+                examples[draw]
+    filling = 3 * LANES * 2
+    assert view.drawn == (40 * 2 + filling) // (LANES if lanes_met else 1)
+    assert len(examples.kept) <= one._room()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing_about_spread_examples(workers: int) -> None:
+    alone = [seen(fed.batch) for fed in spread()[0].batches(0, 15)]
+    assert [seen(fed.batch) for fed in spread(workers=workers)[0].batches(0, 15)] == alone
+
+
+def test_starting_late_gives_the_same_spread_examples() -> None:
+    whole = [seen(fed.batch) for fed in spread(accumulate=2)[0].batches(0, 30)]
+    assert [seen(fed.batch) for fed in spread(accumulate=2)[0].batches(11, 30)] == whole[22:]
+
+
+def test_ranks_cut_the_same_spread_batch() -> None:
+    whole = [Counter(seen(fed.batch)) for fed in spread()[0].batches(0, 9)]
+    ranks = [[seen(fed.batch) for fed in spread(rank=rank, world=2)[0].batches(0, 9)] for rank in range(2)]
+    assert [Counter(first + second) for first, second in zip(*ranks, strict=True)] == whole
+
+
+def test_a_plan_keeps_a_windows_examples_together() -> None:
+    plan = Plan(np.array([5, 1, 7, 0]))
+    fed = list(spread()[0].batches(0, 2, {"": plan}))
+    assert numbers_of(fed) == [5] * 4 + [1] * 4 + [7] * 4 + [0] * 4
+
+
+def test_evaluation_sees_a_windows_examples_together() -> None:
+    fed = next(spread()[0].in_order("", [3, 9], "questions"))
+    assert fed.batch["number"].tolist() == [3] * 4 + [9] * 4

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tiny_runs import tiny_run
@@ -136,13 +135,12 @@ def test_ranks_see_disjoint_samples_that_make_up_the_whole_batch(pair: tuple[Pat
     sources = open_sources(run.data, tasks)
     streams = {n: Stream(n, s, tasks[n].view, sizes.get(n, run.batch_size)) for n, (s, _) in sources.items()}
 
-    def places(rank: int, world: int, step: int) -> list[tuple[str, int, int]]:
+    def places(rank: int, world: int, step: int) -> list[tuple[str, int, int, int | None, int]]:
         feed = Feed(streams, 0, rank=rank, world=world)
-        orders = {n: s.order(feed.epoch_of(n, step), 0) for n, s in streams.items()}
-        return [(d.stream, d.position, d.candidates[0]) for d in feed.draws(step, 0, orders)]
+        drawn = feed.draws(step, 0, lambda name, epoch: streams[name].order(epoch, 0))
+        return [(d.stream, d.epoch, d.position, d.copy, d.candidates[0]) for d in drawn]
 
     for step in range(3):
         first, second, whole = places(0, 2, step), places(1, 2, step), places(0, 1, step)
         assert not set(first) & set(second)
         assert sorted(first + second) == sorted(whole)
-        assert np.array_equal(sorted(first + second), sorted(whole))

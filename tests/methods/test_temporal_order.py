@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.datasets.io.numbered import numbered
+from embodied_ssl.datasets.windows import draw_window
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.keys import generator
 from embodied_ssl.methods.video.temporal_order import (
@@ -21,9 +22,17 @@ from embodied_ssl.methods.video.temporal_order import (
     TemporalOrder,
     TemporalOrderConfig,
     ask_tuples,
-    pick_frames,
+    draw_evenly,
+    midranks,
+    pick_tuples,
+    tilt,
     tuple_weights,
 )
+
+
+def uncut(motion: NDArray[np.float32]) -> NDArray[np.int64]:
+    return np.zeros(len(motion), np.int64)
+
 
 # --- which frames -----------------------------------------------------------------------------------------------------
 
@@ -34,21 +43,32 @@ from embodied_ssl.methods.video.temporal_order import (
 def test_five_frames_obey_every_distance(n: int, tau_min: int, tau_max: int) -> None:
     rng = generator("five", n, tau_min)
     motion = rng.random(n).astype(np.float32)
-    for _ in range(1000):
-        a, b, c, d, e = pick_frames(motion, tau_min, tau_max, rng)
-        assert 0 <= a < b < c < d < e < n
-        assert d - b <= tau_max
-        assert tau_min <= b - a <= max(tau_min, tau_max)
-        assert tau_min <= e - d <= max(tau_min, tau_max)
+    a, b, c, d, e = pick_tuples(motion, uncut(motion), tau_min, tau_max, 2000, rng).T
+    assert np.all((a >= 0) & (a < b) & (b < c) & (c < d) & (d < e) & (e < n))
+    assert np.all(d - b <= tau_max)
+    for outer in (b - a, e - d):
+        assert np.all((tau_min <= outer) & (outer <= max(tau_min, tau_max)))
 
 
 def test_the_shortest_video_gives_its_only_tuple() -> None:
-    assert pick_frames(np.ones(33, np.float32), 15, 60, generator(0)) == (0, 15, 16, 17, 32)
+    assert (
+        pick_tuples(np.ones(33, np.float32), np.zeros(33, np.int64), 15, 60, 2, generator(0)).tolist()
+        == [[0, 15, 16, 17, 32]] * 2
+    )
+
+
+def test_every_place_in_every_shot_is_equally_likely() -> None:
+    """With room for one shape only, its places are counted: 3 in a shot of 7, 1 in one of 5, none in one of 4."""
+    shots = np.repeat([0, 1, 2], [7, 4, 5])
+    drawn = draw_evenly(shots, 1, 2, 8000, generator("places"))
+    five = drawn[(drawn == drawn[:, :1] + np.arange(5)).all(1)]
+    starts, counts = np.unique(five[:, 0], return_counts=True)
+    assert starts.tolist() == [0, 1, 2, 11]
+    assert counts / len(five) == pytest.approx(0.25, abs=0.03)
 
 
 def test_every_part_of_a_long_video_is_drawn() -> None:
-    rng = generator("whole")
-    drawn = np.array([pick_frames(np.ones(300, np.float32), 15, 60, rng) for _ in range(3000)])
+    drawn = pick_tuples(np.ones(300, np.float32), np.zeros(300, np.int64), 15, 60, 3000, generator("whole"))
     assert drawn[:, 0].min() < 3
     assert drawn[:, 4].max() > 296
 
@@ -56,10 +76,23 @@ def test_every_part_of_a_long_video_is_drawn() -> None:
 def test_still_stretches_are_avoided() -> None:
     motion = np.zeros(600, np.float32)
     motion[300:330] = 20
-    rng = generator("still")
-    drawn = np.array([pick_frames(motion, 15, 60, rng) for _ in range(500)])
+    drawn = pick_tuples(motion, uncut(motion), 15, 60, 500, generator("still"))
     near = (np.abs(drawn[:, [0, 2, 4]] - 315) <= 18).any(1)
     assert near.mean() > 0.95
+
+
+def test_the_tilt_brings_the_mean_to_nothing() -> None:
+    rng = np.random.default_rng(0)
+    lead, weight = rng.uniform(-0.5, 0.8, 500), rng.random(500)
+    factor = tilt(lead, weight)
+    assert (lead * weight * factor).sum() / (weight * factor).sum() == pytest.approx(0, abs=1e-5)
+    assert np.log(tilt(np.array([0.1, 0.2]), np.ones(2))) == pytest.approx([-1.2, -2.4], abs=1e-4)  # as steep as is allowed
+
+
+def test_midranks_are_the_share_below_and_half_of_the_equal() -> None:
+    values = np.random.default_rng(0).integers(0, 9, 50).astype(np.float64)
+    slow = [((values < value).sum() + (values == value).sum() / 2) / 50 for value in values]
+    assert midranks(values) == pytest.approx(slow)
 
 
 def bursts() -> NDArray[np.float32]:
@@ -75,15 +108,51 @@ def auc(middle: NDArray[np.float64], others: NDArray[np.float64]) -> float:
     return float(roc_auc_score(np.r_[np.ones(len(middle)), np.zeros(len(others))], np.r_[middle, others]))
 
 
-@pytest.fixture(scope="module")
-def drawn() -> NDArray[np.int64]:
+def shots_of(count: int) -> NDArray[np.int64]:
+    """Shots of 40 to 200 frames."""
+    rng = generator("shots")
+    return np.repeat(np.arange(count), rng.integers(40, 200, count))[:count].astype(np.int64)
+
+
+def from_windows(motion: NDArray[np.float32], shots: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Tuples as the view draws them: one window after another, sixteen tuples from each."""
+    frames, rng = MemoryFrames(np.zeros((len(motion), 2, 2, 3), np.uint8), motion), generator("windows")
+    frames.shots = shots
+    drawn: list[NDArray[np.int64]] = []
+    while len(drawn) * 16 < count:
+        window = draw_window(frames, 200, 33, rng)
+        five = pick_tuples(window.motion, window.shots, 15, 60, 16, rng)
+        drawn.append(window.numbers[five])  # type: ignore[attr-defined]
+    return np.concatenate(drawn)
+
+
+@pytest.fixture(scope="module", params=["whole", "cut", "windows", "cut windows"])
+def drawn(request: pytest.FixtureRequest) -> NDArray[np.int64]:
     rng, motion = generator("leak"), bursts()
-    return np.array([pick_frames(motion, 15, 60, rng) for _ in range(20_000)])
+    shots = shots_of(len(motion)) if "cut" in request.param else uncut(motion)
+    if "windows" in request.param:
+        return from_windows(motion, shots, 20_000)
+    return np.concatenate([pick_tuples(motion, shots, 15, 60, 10, rng) for _ in range(2000)])
 
 
 def test_the_middle_frames_motion_does_not_give_the_answer_away(drawn: NDArray[np.int64]) -> None:
     motion = bursts()
     assert auc(motion[drawn[:, 2]], motion[drawn[:, [0, 4]]].ravel()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_end_frames_do_not_give_the_answer_away(drawn: NDArray[np.int64]) -> None:
+    """Their motion, and what lies between them, in the tuples in order and in those that are not."""
+    motion = bursts()
+    ends = [np.minimum(motion[drawn[:, first]], motion[drawn[:, last]]) for first, _, last in TUPLES]
+    gaps = [np.abs(drawn[:, last] - drawn[:, first]) for first, _, last in TUPLES]
+    for each in (ends, gaps):
+        assert auc(each[0], np.r_[each[1], each[2]]) == pytest.approx(0.5, abs=0.02)
+
+
+def test_no_tuple_spans_a_cut() -> None:
+    motion, shots = bursts(), shots_of(2000)
+    for five in from_windows(motion, shots, 2000):
+        assert len(set(shots[five].tolist())) == 1
 
 
 def test_the_naive_rule_would_give_it_away() -> None:
@@ -100,8 +169,6 @@ def test_the_distances_to_the_ends_mirror_each_other(drawn: NDArray[np.int64]) -
 
 
 def test_end_frames_are_the_same_in_all_three_questions(drawn: NDArray[np.int64]) -> None:
-    gaps = [np.abs(drawn[:, last] - drawn[:, first]) for first, _, last in TUPLES]
-    assert auc(gaps[0], np.r_[gaps[1], gaps[2]]) == 0.5
     assert [order[0] for order in TUPLES] == [1, 1, 1]
     assert [order[2] for order in TUPLES] == [3, 3, 3]
 
@@ -115,7 +182,7 @@ def video(frames: int = 72, moving: bool = True) -> MemoryFrames:
 
 def test_a_video_that_is_too_short_is_a_bad_item_that_says_what_it_takes() -> None:
     view = FiveFrames(16, 15, 60, 1.0, (0.5, 1.0))
-    with pytest.raises(BadItem, match="32 frames are too few for tau_min 15, which needs 33"):
+    with pytest.raises(BadItem, match="32 frames are too few: 33 are needed without a cut"):
         view.draw({"frames": video(32)}, generator(0))
     view.draw({"frames": video(33)}, generator(0))
 

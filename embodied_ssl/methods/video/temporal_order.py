@@ -7,11 +7,13 @@ which changes no answer. To answer, a network must know how things move.
 Misra, Zitnick and Hebert 2016 (Shuffle and Learn), arXiv:1603.08561. Kept: tau_max bounds d - b, tau_min is the least
 distance of a before b and of e after d, crop and mirror are one draw for all five, windows are drawn by motion, and the
 share of counter-examples. Different, and why:
-- Windows are drawn by the motion at a, c and e together. Drawing c alone by motion makes middle frames of the right
-  order move more than those of the wrong one: that alone gives an AUC of about 0.63.
+- Tuples are drawn by the motion at a, c and e together, and so that c moves no more than a and e on average. Drawing c
+  alone by motion makes middle frames of the right order move more: that alone gives an AUC of about 0.63.
+- Several tuples come from one window of the video, which is decoded once; the feed spreads them over the steps.
+- No tuple spans a cut, and crops stay inside black bars and burnt-in borders: both would tell the order by themselves.
 - The five frames are encoded once and shared by the three tuples; the share of counter-examples is a weight in the loss
   (equal in expectation to sampling).
-- Motion is the frame difference kept in the video's index, not optical flow.
+- Motion is the frame difference kept in the video's index unless the data say ``motion="farneback"`` or ``"dis"`` (flow).
 - The head has a hidden layer. A linear layer on concatenated vectors is a sum of one term a frame, and with shared ends
   such a sum can only look at the middle frame alone. ``hidden=0`` is the paper's.
 - A counter-example whose middle frame looks like c (mean difference under ``distinct`` grey levels) is not counted.
@@ -33,11 +35,14 @@ from torch.nn import functional as F
 from embodied_ssl.backbones import Backbone
 from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
 from embodied_ssl.datasets.io.pictures import crop_and_resize
-from embodied_ssl.datasets.source import Frames, Sample
-from embodied_ssl.errors import BadItem, UserError
+from embodied_ssl.datasets.source import Sample
+from embodied_ssl.datasets.windows import FLOOR, draw_window
+from embodied_ssl.errors import UserError
 from embodied_ssl.views.crops import check_crop, mirror, random_resized_box
 from embodied_ssl.views.pixels import fold, network_input, unfold, unnormalise
 
+CANDIDATES = 512  # tuples drawn evenly, at the least, to choose by motion from
+STEEPEST = 12.0  # of the tilt: beyond it a few odd tuples would be drawn again and again
 TUPLES = ((1, 2, 3), (1, 0, 3), (1, 4, 3))  # positions in a b c d e: one in order, two not
 
 
@@ -48,7 +53,8 @@ class TemporalOrderConfig:
     Args:
         size: side of the crops in pixels.
         tau_min, tau_max: in frames, see the module.
-        tuples: questions drawn from one video at a time; more decode fewer frames each.
+        tuples: questions drawn from one window; more decode fewer frames each.
+        window: frames in a window; 0 for the whole video, which is exact random access.
         negative_share: weight of counter-examples in the loss.
         distinct: least mean difference, in grey levels, of a counter-example's middle frame from c.
         area: least and greatest share of the frame that the crop covers.
@@ -58,7 +64,8 @@ class TemporalOrderConfig:
     size: int = 96
     tau_min: int = 15
     tau_max: int = 60
-    tuples: int = 4
+    tuples: int = 16
+    window: int = 200
     negative_share: float = 0.75
     distinct: float = 1.0
     area: tuple[float, float] = (0.5, 1.0)
@@ -72,35 +79,82 @@ class TemporalOrderConfig:
             raise UserError(f"negative_share is {self.negative_share}; give a share between 0 and 1")
         if self.tau_min < 1 or self.tau_max < 2:
             raise UserError(f"tau_min is {self.tau_min} and tau_max {self.tau_max}; give at least 1 and 2 frames")
+        if self.window and self.window < 2 * self.tau_min + 3:
+            least = 2 * self.tau_min + 3
+            raise UserError(
+                f"window is {self.window}; give at least the {least} frames that tau_min needs, or 0 for whole videos"
+            )
 
     def build(self, backbone: Backbone) -> TemporalOrder:
-        view = FiveFrames(self.size, self.tau_min, self.tau_max, self.distinct, self.area, self.tuples)
+        view = FiveFrames(self.size, self.tau_min, self.tau_max, self.distinct, self.area, self.tuples, self.window)
         return TemporalOrder(backbone.width, self.hidden, self.negative_share, view)
 
 
-def pick_frames(
-    motion: NDArray[np.float32], tau_min: int, tau_max: int, rng: np.random.Generator
-) -> tuple[int, int, int, int, int]:
-    """Choose a < b < c < d < e with d - b <= tau_max and tau_min <= b - a, e - d (<= tau_max, where the video is long enough).
+def pick_tuples(
+    motion: NDArray[np.float32], shots: NDArray[np.int64], tau_min: int, tau_max: int, count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Choose frames a < b < c < d < e with d - b <= tau_max and tau_min <= b - a, e - d <= tau_max, all of one shot.
 
-    All distances are drawn first, then the place, by the motion at a, c and e together. The three frames that may stand
-    in the middle thus play equal parts, and none can be told by how much it moves.
+    Many are drawn evenly, then ``count`` of them by the motion at a, c and e together. Frames near the ends of a shot can
+    be a or e and never c, and things tend to move more amid a shot; so the choice is tilted until c moves no more than a
+    and e on average over what may be chosen. Then how much the middle frame moves tells nothing.
 
     Args:
-        motion: of every frame [n]; n is at least 2 * tau_min + 3.
+        motion: of every frame [n].
+        shots: of every frame [n]; the longest has at least 2 * tau_min + 3 frames. Where it has too few for tau_max,
+            distances are drawn from what fits.
         tau_min, tau_max: in frames.
+        count: tuples to choose; may repeat.
         rng: keyed generator.
+
+    Returns:
+        int64 [count, 5].
     """
-    room = len(motion) - 1 - 2 * tau_min  # what d - b and the outer distances beyond tau_min may share
-    ends = int(rng.integers(2, min(tau_max, room) + 1))
-    spare = min(max(0, tau_max - tau_min), (room - ends) // 2)
-    before, after = (tau_min + int(extra) for extra in rng.integers(spare + 1, size=2))
-    middle = int(rng.integers(1, ends))
-    near = np.convolve(motion.astype(np.float64), np.ones(5) / 5, mode="same") + 1e-3
-    places = len(motion) - (before + ends + after)
-    weight = sum(near[offset : offset + places] for offset in (0, before + middle, before + ends + after))
-    a = int(rng.choice(places, p=weight / np.sum(weight)))
-    return a, a + before, a + before + middle, a + before + ends, a + before + ends + after
+    tuples = draw_evenly(shots, tau_min, tau_max, max(CANDIDATES, len(motion)), rng)
+    near = nearby_motion(motion)
+    rank = midranks(near)
+    weight = near[tuples[:, [0, 2, 4]]].sum(1) + FLOOR
+    weight *= tilt(rank[tuples[:, 2]] - rank[tuples[:, [0, 4]]].mean(1), weight)
+    return tuples[rng.choice(len(tuples), count, p=weight / weight.sum())]
+
+
+def draw_evenly(shots: NDArray[np.int64], tau_min: int, tau_max: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Tuples [count, 5] as `pick_tuples` wants them: distances evenly from what is allowed, then any place where they fit."""
+    begins = np.flatnonzero(np.diff(shots, prepend=shots[0] - 1))
+    lengths = np.diff(begins, append=len(shots))
+    room = int(lengths.max()) - 1 - 2 * tau_min  # what d - b and the outer distances beyond tau_min may share
+    ends = rng.integers(2, min(tau_max, room) + 1, count)
+    spare = np.minimum(max(0, tau_max - tau_min), (room - ends) // 2)
+    before, after = tau_min + rng.integers(0, spare + 1), tau_min + rng.integers(0, spare + 1)
+    middle = rng.integers(1, ends)
+    places = np.maximum(0, lengths - (before + ends + after)[:, None]).cumsum(1)  # [count, shots], counted through
+    place = rng.integers(0, places[:, -1])
+    shot = (places <= place[:, None]).sum(1)
+    a = begins[shot] + place - np.where(shot > 0, places[np.arange(count), shot - 1], 0)
+    return np.stack([a, a + before, a + before + middle, a + before + ends, a + before + ends + after], axis=1)
+
+
+def nearby_motion(motion: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Motion [n] averaged over five frames, fewer at the ends; the first frame, which has none before it, counts as the next."""
+    known = motion.astype(np.float64)
+    known[0] = known[min(1, len(known) - 1)]
+    ones = np.ones(5)
+    return np.convolve(known, ones, mode="same") / np.convolve(np.ones(len(known)), ones, mode="same")
+
+
+def midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of values [n] below each, and half of those equal to it."""
+    ordered = np.sort(values)
+    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / (2 * len(values))
+
+
+def tilt(lead: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Factors exp(-t * lead) under which the weighted mean of ``lead`` is 0, or as near to it as |t| <= STEEPEST comes."""
+    low, high = -STEEPEST, STEEPEST
+    for _ in range(24):  # the mean falls as t rises
+        t = (low + high) / 2
+        low, high = (t, high) if (weight * np.exp(-t * lead) * lead).sum() > 0 else (low, t)
+    return np.exp(-t * lead)
 
 
 @dataclass(frozen=True)
@@ -113,18 +167,19 @@ class FiveFrames(View):
     distinct: float
     area: tuple[float, float]
     copies: int = 4
+    window: int = 0
+    spread: bool = True
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
-        frames: Frames = sample["frames"]
-        need = 2 * self.tau_min + 3
-        if len(frames) < need:
-            raise BadItem(frames.name, f"{len(frames)} frames are too few for tau_min {self.tau_min}, which needs {need}")
-        chosen = np.array([pick_frames(frames.motion, self.tau_min, self.tau_max, rng) for _ in range(self.copies)])
+        frames = draw_window(sample["frames"], self.window, 2 * self.tau_min + 3, rng)
+        chosen = pick_tuples(frames.motion, frames.shots, self.tau_min, self.tau_max, self.copies, rng)
         unique, where = np.unique(chosen, return_inverse=True)
         pixels = frames.take([int(i) for i in unique])
+        top, left, height, width = frames.content
         views = []
         for five in where.reshape(chosen.shape):
-            box = random_resized_box(pixels.shape[1], pixels.shape[2], rng, self.area)
+            y, x, *size = random_resized_box(height, width, rng, self.area)
+            box = (top + y, left + x, size[0], size[1])
             cut = np.stack([crop_and_resize(pixels[i], box, (self.size, self.size)) for i in five])
             views.append(mirror(cut) if rng.random() < 0.5 else cut)
         five_frames = np.stack(views)
