@@ -100,13 +100,13 @@ class VideoSpec(DataSpec):
     Attributes:
         root: one folder, or several joined by commas.
         short_side: frames are scaled so that their shorter side has so many pixels.
-        decoder: ``pyav`` reads everything; ``decord`` is refused for files on which it would return neighbouring frames.
+        decoder: ``pyav`` reads everything; ``decord`` and ``torchcodec`` refuse files of which they would return other frames.
         fps: frames a second to look at, the same times for every way of reading; 0 for all there are.
     """
 
     root: str = ""
     short_side: int = 128
-    decoder: Literal["pyav", "decord"] = "pyav"
+    decoder: Literal["pyav", "decord", "torchcodec"] = "pyav"
     fps: float = 0.0
 
     @abstractmethod

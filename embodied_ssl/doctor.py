@@ -47,7 +47,7 @@ def examine() -> list[Finding]:
     absent = [package for library, package in LIBRARIES.items() if ctypes.util.find_library(library) is None]
     detail = f"apt-get install -y {' '.join(absent)}" if absent else ", ".join(LIBRARIES.values())
     found.append(Finding("system libraries", "optional" if absent else "ok", detail))
-    found += [_bullet_numpy(), _gpu()]
+    found += [_torchcodec(), _bullet_numpy(), _gpu()]
     free = shutil.disk_usage(os.getcwd()).free / 2**30
     found.append(Finding("disk", "ok" if free > 2 else "missing", f"{free:.0f} GiB free here"))
     return found
@@ -71,6 +71,17 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return ""
+
+
+def _torchcodec() -> Finding:
+    from embodied_ssl.datasets.io.video import backend
+    from embodied_ssl.errors import UserError
+
+    try:
+        backend("torchcodec")  # it may import and still lack FFmpeg
+    except UserError as error:
+        return Finding("torchcodec", "optional", f"a third video decoder; {error}")
+    return Finding("torchcodec", "ok", _version("torchcodec"))
 
 
 def _bullet_numpy() -> Finding:

@@ -78,6 +78,11 @@ class VideoIndex:
         """When each frame is shown [n]."""
         return self.pts.astype(np.float64) * float(self.time_base)
 
+    @cached_property
+    def least_gap(self) -> float:
+        """The shortest time between two frames in seconds; 1 where there is one frame only."""
+        return float(np.diff(self.seconds).min()) if len(self) > 1 else 1.0
+
 
 class MotionMeter:
     """Scores frames one after another by how much each differs from the one before."""

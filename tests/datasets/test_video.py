@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from embodied_ssl.datasets.io import array_cache, pictures, video, video_index
+from embodied_ssl.datasets.io import array_cache, open_readers, pictures, pyav_reader, video, video_index
 from embodied_ssl.datasets.io.frame_numbers import fitted
 from embodied_ssl.datasets.io.numbered import number_shown, numbered, write_video
 from embodied_ssl.datasets.io.picture_sequence import PictureSequence
@@ -233,11 +233,11 @@ def test_frame_that_looks_otherwise_is_not_returned(films: Path) -> None:
     sketch = frames.index.sketch.copy()
     sketch[33] += 40
     frames.index = dataclasses.replace(frames.index, sketch=sketch)
-    video._backends["pyav"].readers.clear()  # type: ignore[attr-defined]
+    video._backends["pyav"].open.readers.clear()  # type: ignore[attr-defined]
     assert shown(frames, [32, 34]) == [32, 34]
     with pytest.raises(BadItem, match=r"frame 33 cannot be found again at 1\.100 s"):
         frames.take([32, 33])
-    video._backends["pyav"].readers.clear()  # type: ignore[attr-defined]
+    video._backends["pyav"].open.readers.clear()  # type: ignore[attr-defined]
 
 
 def _audio_only(path: Path) -> None:
@@ -304,8 +304,8 @@ def test_a_run_forward_does_not_seek(films: Path, monkeypatch: pytest.MonkeyPatc
     frames = VideoFrames(film(films, "gop_250.mp4"))
     frames.take([0])
     starts: list[int | None] = []
-    run = video.Reader._run
-    monkeypatch.setattr(video.Reader, "_run", lambda self, time: (starts.append(time), run(self, time))[1])
+    run = pyav_reader.Reader._run
+    monkeypatch.setattr(pyav_reader.Reader, "_run", lambda self, time: (starts.append(time), run(self, time))[1])
     frames.take(range(10, 60, 3))
     frames.take(range(60, 90))
     assert starts == []
@@ -325,8 +325,8 @@ def test_missing_decord_is_said(films: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_open_readers_are_few(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "OPEN_READERS", 3)
-    readers = video._backends["pyav"].readers  # type: ignore[attr-defined]
+    monkeypatch.setattr(open_readers, "LIMIT", 3)
+    readers = video._backends["pyav"].open.readers  # type: ignore[attr-defined]
     for name in ("plain.mp4", "b_frames.mp4", "gop_250.mp4", "late.mp4", "h264.mkv"):
         VideoFrames(film(films, name), 48).take([3])
         assert len(readers) <= 3

@@ -1,0 +1,52 @@
+"""Readers kept open between calls: few, of this process only, and never one whose file has changed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from embodied_ssl.datasets.io.video_index import VideoIndex
+
+LIMIT = 32  # about 3 MB each
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+R = TypeVar("R", bound=Closable)
+
+
+class OpenReaders(threading.local, Generic[R]):
+    """Open readers by file, of each thread its own. An open decoder survives no fork, so a new process begins with none.
+
+    Args:
+        make: opens a file, given its path and index.
+    """
+
+    def __init__(self, make: Callable[[str, VideoIndex], R]) -> None:
+        self.make = make
+        self.readers: OrderedDict[tuple[str, int, int], R] = OrderedDict()
+        self.process = os.getpid()
+        self.inherited: list[Any] = []
+
+    def of(self, path: str, index: VideoIndex) -> R:
+        """An open reader of this file; the one used longest ago is closed when there are too many."""
+        if self.process != os.getpid():
+            # After a fork: the parent's file offsets are shared with ours, so its readers are neither used nor closed.
+            self.inherited.append(self.readers)
+            self.readers, self.process = OrderedDict(), os.getpid()
+        found = self.readers.pop(index.fingerprint, None) or self.make(path, index)
+        self.readers[index.fingerprint] = found
+        while len(self.readers) > LIMIT:
+            self.readers.popitem(last=False)[1].close()
+        return found
+
+    def drop(self, index: VideoIndex) -> None:
+        """Close the reader of this file, since its state is unknown now."""
+        reader = self.readers.pop(index.fingerprint, None)
+        if reader is not None:
+            reader.close()
