@@ -45,6 +45,23 @@ def draw_window(frames: Frames, length: int, least: int, rng: np.random.Generato
     return Selected(frames, np.arange(start, start + max(length, least)))
 
 
+def draw_clip(frames: Frames, length: int, stride: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The frames of a clip, int64 [length]: every ``stride``-th of an uncut stretch, drawn by how much moves in it.
+
+    A video too short for the stride gives the widest stride that fits; one too short for that, nothing.
+
+    Raises:
+        BadItem: no shot has ``length`` frames.
+    """
+    fits = min(stride, max(1, (longest_shot(frames.shots) - 1) // max(1, length - 1)))
+    reach = (length - 1) * fits + 1
+    weight = window_weights(frames.motion, frames.shots, reach, reach) if reach <= len(frames) else np.zeros(1)
+    if not weight.any():
+        raise BadItem(frames.name, f"{longest_shot(frames.shots)} frames are too few: {length} are needed without a cut")
+    start = int(rng.choice(len(weight), p=weight / weight.sum()))
+    return start + fits * np.arange(length, dtype=np.int64)
+
+
 def window_weights(motion: NDArray[np.float32], shots: NDArray[np.int64], length: int, least: int) -> NDArray[np.float64]:
     """How eagerly to draw the window that starts at each frame: its mean motion, or 0 where no shot gives ``least`` frames.
 

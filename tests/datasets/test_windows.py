@@ -8,7 +8,7 @@ from made_up import MemoryFrames
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets.io.selected import Selected
-from embodied_ssl.datasets.windows import FLOOR, draw_window, longest_shot, window_weights
+from embodied_ssl.datasets.windows import FLOOR, draw_clip, draw_window, longest_shot, window_weights
 from embodied_ssl.errors import BadItem
 from embodied_ssl.keys import generator
 
@@ -59,6 +59,31 @@ def test_a_short_video_is_its_own_window() -> None:
 def test_a_video_of_short_shots_is_a_bad_item() -> None:
     with pytest.raises(BadItem, match="20 frames between its 4 cuts are too few: 33 are needed without a cut"):
         draw_window(made(np.ones(100, np.float32), [20, 40, 60, 80]), 50, 33, generator(0))
+
+
+@pytest.mark.parametrize(("length", "stride", "fits"), [(16, 4, 4), (16, 1, 1), (16, 9, 7), (1, 4, 4), (120, 2, 1)])
+def test_a_clip_is_uncut_and_evenly_spaced(length: int, stride: int, fits: int) -> None:
+    frames = made(np.random.default_rng(0).random(200).astype(np.float32), [30, 150])  # the longest shot has 120 frames
+    for i in range(50):
+        clip = draw_clip(frames, length, stride, generator("clip", i))
+        assert len(clip) == length
+        assert set(np.diff(clip).tolist()) <= {fits}
+        assert len(set(frames.shots[clip].tolist())) == 1
+
+
+def test_a_clip_is_drawn_where_things_move_and_everywhere_else_too() -> None:
+    motion = np.ones(1000, np.float32)
+    motion[500:600] = 9
+    starts = np.array([draw_clip(made(motion), 16, 1, generator(i))[0] for i in range(4000)])
+    share = ((starts >= 500) & (starts <= 584)).mean()
+    assert share == pytest.approx(85 * 9 / (85 * 9 + 15 * 2 * 5 + 870), abs=0.03)
+
+
+def test_no_shot_for_a_clip() -> None:
+    with pytest.raises(BadItem, match="30 frames are too few: 31 are needed without a cut"):
+        draw_clip(made(np.ones(60, np.float32), [30]), 31, 2, generator(0))
+    with pytest.raises(BadItem, match="60 frames are too few: 99"):
+        draw_clip(made(np.ones(60, np.float32)), 99, 2, generator(0))
 
 
 def test_the_same_key_gives_the_same_window() -> None:
