@@ -9,7 +9,10 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embodied_ssl.datasets.io.frame_folder import folder_frames
 from embodied_ssl.datasets.io.frame_numbers import check_side
@@ -18,6 +21,22 @@ from embodied_ssl.datasets.io.tar_frames import TarFrames
 from embodied_ssl.datasets.io.video import VideoFrames, backend
 from embodied_ssl.datasets.source import DataSpec, Frames, Sample, Source, Split, folders, in_split
 from embodied_ssl.errors import BadItem, UserError
+
+
+class Beside(Protocol):
+    """What was recorded beside a clip's frames, such as a robot's motors. It is read when the clip's sample is opened."""
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields that `at` gives."""
+
+    def at(self, shown: NDArray[np.float64], there: NDArray[np.float64]) -> Mapping[str, Any]:
+        """The fields for the frames shown. Raises `BadItem` when frames and records do not belong together.
+
+        Args:
+            shown: times of the sample's frames, in seconds since the first of the file, float64 [n].
+            there: times of all frames of the file, those that ``fps`` and the span pass over included.
+        """
 
 
 @dataclass(frozen=True)
@@ -30,6 +49,7 @@ class Clip:
         span: start and end in seconds since the first frame, where the sample is a part of the file.
         answers: further fields of the sample: ``label``, for evaluation only, and the like.
         rate: how many pictures there are a second, where it is pictures; 0 where it is a video file.
+        beside: what else was recorded, frame by frame.
     """
 
     path: str
@@ -37,6 +57,12 @@ class Clip:
     span: tuple[float, float] | None = None
     answers: Mapping[str, Any] = field(default_factory=dict)
     rate: float = 0.0
+    beside: Beside | None = None
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields of its sample."""
+        return frozenset({"frames", "index"}).union(self.answers, self.beside.fields if self.beside else ())
 
 
 @dataclass(frozen=True)
@@ -65,6 +91,13 @@ class Look:
             frames = Selected(frames, chosen)
         return frames
 
+    def beside(self, clip: Clip, frames: Frames) -> Mapping[str, Any]:
+        """What was recorded beside these frames of a clip; nothing where nothing was."""
+        if clip.beside is None:
+            return {}
+        there = self._whole(clip).seconds
+        return clip.beside.at(frames.seconds - there[0], there - there[0])
+
     def _whole(self, clip: Clip) -> Frames:
         """All frames of the file, folder or tar that a clip is from."""
         if not clip.rate:
@@ -90,7 +123,8 @@ class Videos(Source):
 
     def __getitem__(self, index: int) -> Sample:
         clip = self.clips[index]
-        return {"frames": self.look.frames(clip), "index": index, **clip.answers}
+        frames = self.look.frames(clip)
+        return {"frames": frames, "index": index, **clip.answers, **self.look.beside(clip, frames)}
 
 
 @dataclass(frozen=True)
@@ -124,6 +158,6 @@ class VideoSpec(DataSpec):
             raise UserError(f"fps is {self.fps:g}; give frames a second, or 0 for all there are")
         found, bad = self.clips(folders(self.root))
         chosen = [found[i] for i in in_split([clip.recording for clip in found], split)]
-        provides = frozenset({"frames", "index"}).union(*(clip.answers for clip in found[:1]))
+        provides = frozenset.intersection(*{clip.fields for clip in found})
         look = Look(self.short_side, self.decoder, self.fps)
         return Videos(f"{len(chosen)} videos of {self.root}", chosen, bad, look, provides)

@@ -48,7 +48,7 @@ def specs() -> list[type[DataSpec]]:
 
 def specs_for(folder: Path) -> list[type[DataSpec]]:
     """The readers that recognise a folder: the most specific first, a plain folder of pictures or videos last."""
-    plain = ("ClassFolder", "PictureFolder", "VideoFolder")
+    plain = ("FrameFolders", "ClassFolder", "PictureFolder", "VideoFolder")
     ordered = sorted(specs(), key=lambda kind: (plain.index(kind.__name__) if kind.__name__ in plain else -1, kind.__name__))
     return [kind for kind in ordered if kind.recognises(folder)]
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from embodied_ssl.datasets.donkeycar import Donkeycar
+from embodied_ssl.datasets.frame_folders import FrameFolders
 from embodied_ssl.datasets.io import listing, pictures
 from embodied_ssl.datasets.io.numbered import number_shown, numbered, write_video
 from embodied_ssl.datasets.kitti_odometry import KittiOdometry
@@ -24,7 +25,7 @@ from embodied_ssl.datasets.source import DataSpec, Sample, Source
 from embodied_ssl.datasets.video_folder import VideoFolder
 from embodied_ssl.errors import UserError
 
-SPECS: list[type[DataSpec]] = [PictureFolder, VideoFolder, KittiRaw, KittiOdometry, Donkeycar]
+SPECS: list[type[DataSpec]] = [PictureFolder, VideoFolder, FrameFolders, KittiRaw, KittiOdometry, Donkeycar]
 DRIVING: list[type[DataSpec]] = [KittiRaw, KittiOdometry, Donkeycar]
 
 
