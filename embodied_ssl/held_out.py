@@ -6,8 +6,9 @@ that is as quick as one rank alone, and none waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +16,47 @@ from torch import Tensor
 
 from embodied_ssl.core import Batch, Learner, Method, Step
 from embodied_ssl.distributed import gathered
+from embodied_ssl.evaluation.statistics import percentiles, resamples
 from embodied_ssl.loader import Feed
+
+RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Replies:
+    """What a network answered to one task's held-out questions.
+
+    Attributes:
+        averages: the loss and the method's metrics.
+        answers: as the method gave them, float32 [N, ...] each; N questions.
+        recordings: what each question is about.
+    """
+
+    method: Method
+    averages: Mapping[str, float]
+    answers: Mapping[str, Tensor]
+    recordings: Sequence[str]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """``loss``, the method's metrics and its `Method.score`."""
+        return {**self.averages, **self.method.score(self.answers)}
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % percentile intervals of the method's scores over draws of whole recordings.
+
+        Questions about one recording are alike, so their number says little; how many recordings there are says more.
+        None for a single recording, or for answers that are not one a question.
+        """
+        names, where = np.unique(self.recordings, return_inverse=True)
+        if len(names) < 2 or any(len(values) != len(where) for values in self.answers.values()):
+            return {}
+        found: dict[str, list[float]] = {}
+        for times in resamples(len(names), RESAMPLES):
+            rows = torch.from_numpy(np.repeat(np.arange(len(where)), times[where]))
+            for name, value in self.method.score({key: values[rows] for key, values in self.answers.items()}).items():
+                found.setdefault(name, []).append(value)
+        return {name: percentiles(values) for name, values in found.items()}
 
 
 def ask(
@@ -26,6 +67,19 @@ def ask(
     autocast: Callable[[], AbstractContextManager[None]],
     on_bad: Callable[[Iterable[tuple[str, str]]], None] = lambda items: None,
 ) -> dict[str, float]:
+    """Every task's figures on its held-out questions, as in `replies`; a task's figures start with ``task/``."""
+    found = replies(learner, feed, examples, device, autocast, on_bad)
+    return {f"{name}/{key}" if name else key: value for name, one in found.items() for key, value in one.figures.items()}
+
+
+def replies(
+    learner: Learner,
+    feed: Feed,
+    examples: int,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[None]],
+    on_bad: Callable[[Iterable[tuple[str, str]]], None] = lambda items: None,
+) -> dict[str, Replies]:
     """Put held-out questions to every task whose feed has a stream here.
 
     Args:
@@ -34,21 +88,19 @@ def ask(
         examples: at most this many for each task, evenly spread over the source.
         device: where the learner is.
         autocast: context for forward passes.
-        on_bad: told of items that could not be read, as (name, reason); a task of which nothing can be read has no figures.
+        on_bad: told of items that could not be read, as (name, reason); a task of which nothing can be read is left out.
 
     Returns:
-        ``loss``, the method's metrics and its `Method.score`, by name; a task's figures start with ``task/``.
+        The replies, by the task's name.
     """
     was_training = learner.training
     learner.eval()
-    figures: dict[str, float] = {}
     try:
         with gathered(learner):
-            for name in feed.streams:
-                figures |= _ask_one(learner, feed, name, examples, device, autocast, on_bad)
+            found = {name: _ask_one(learner, feed, name, examples, device, autocast, on_bad) for name in feed.streams}
     finally:
         learner.train(was_training)
-    return figures
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _ask_one(
@@ -59,12 +111,13 @@ def _ask_one(
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[None]],
     on_bad: Callable[[Iterable[tuple[str, str]]], None],
-) -> dict[str, float]:
+) -> Replies | None:
     stream = feed.streams[name]
     method = learner.method.children_by_name.get(name, learner.method)
     count = min(len(stream.source), max(1, examples // stream.view.copies))
     indices = [int(i) for i in np.linspace(0, len(stream.source) - 1, count).round()]
     steps: list[tuple[int, Step]] = []
+    asked: list[int] = []
     for fed in feed.in_order(name, indices, key="held out", skip_unreadable=True):
         on_bad(fed.bad)
         if not fed.batch:
@@ -73,10 +126,11 @@ def _ask_one(
             batch = render(method, without_prefix(fed.batch, name), device)
             backbone = learner.method.seen_by(name, learner.backbone)
             steps.append((len(next(iter(batch.values()))), method(backbone, batch, method.phases[-1])))
+            asked += batch["index"].tolist()
     if not steps:
-        return {}
-    figures = _averages(steps) | method.score(_answers([step for _, step in steps]))
-    return {f"{name}/{key}" if name else key: value for key, value in figures.items()}
+        return None
+    answers = _answers([step for _, step in steps])
+    return Replies(method, _averages(steps), answers, [stream.source.recordings[i] for i in asked])
 
 
 def render(method: Method, batch: Batch, device: torch.device) -> Batch:

@@ -47,8 +47,8 @@ def evaluate_pretext(run_folder: Path, config: str, device: torch.device, worker
     tasks: Mapping[str, Method] = trained.method.children_by_name or {"": trained.method}
     sizes: Mapping[str, int] = getattr(trained.method, "batch_sizes", {})
     sources = open_sources(run.data, tasks)
-    for name, task in (fresh.method.children_by_name or {"": fresh.method}).items():
-        task.fit(sources[name][0], generator(run.seed, "fit", name))  # finds what the run found: the same questions
+    for child, method in (fresh.method.children_by_name or {"": fresh.method}).items():
+        method.fit(sources[child][0], generator(run.seed, "fit", child))  # finds what the run found: the same questions
     questions = {
         name: Stream(name, out, tasks[name].view, sizes.get(name, run.batch_size))
         for name, (_, out) in sources.items()
@@ -60,8 +60,9 @@ def evaluate_pretext(run_folder: Path, config: str, device: torch.device, worker
     rows: list[Score] = []
     models: list[tuple[Learner, str, Role]] = [(trained, "run", "run"), (fresh, "random init", "random")]
     for learner, name, role in models:
-        figures = held_out.ask(learner.to(device), feed, EXAMPLES, device, nullcontext)
-        rows += _rows(figures, name, role, run, questions)
+        replies = held_out.replies(learner.to(device), feed, EXAMPLES, device, nullcontext)
+        for task, given in replies.items():
+            rows += _rows(given, task, name, role, run, questions[task])
     return rows
 
 
@@ -71,15 +72,17 @@ def _learner(run: Run) -> Learner:
     return Learner(backbone, run.method.build(backbone))
 
 
-def _rows(figures: Mapping[str, float], model: str, role: Role, run: Run, questions: Mapping[str, Stream]) -> list[Score]:
+def _rows(replies: held_out.Replies, task: str, model: str, role: Role, run: Run, stream: Stream) -> list[Score]:
+    """One row a figure of one task; the intervals are over recordings."""
+    figures, intervals = replies.figures, replies.intervals()
+    examples = min(EXAMPLES, len(stream.source) * stream.view.copies)
     rows = []
-    for key, value in figures.items():
-        task, _, metric = key.rpartition("/")
+    for metric, value in figures.items():
         if metric.startswith("chance_"):
             continue
-        stream = questions[task]
-        chance = figures.get(f"{task}/chance_{metric}" if task else f"chance_{metric}")
-        settings = {"examples": min(EXAMPLES, len(stream.source) * stream.view.copies), "chance": chance, "choice": "last"}
+        settings = {"examples": examples, "chance": figures.get(f"chance_{metric}"), "choice": "last"}
+        if metric in intervals:
+            settings["interval"] = f"draws of whole recordings ({len(set(replies.recordings))})"
         rows.append(
             Score(
                 model,
@@ -89,7 +92,8 @@ def _rows(figures: Mapping[str, float], model: str, role: Role, run: Run, questi
                 "method",
                 metric,
                 value,
-                n=settings["examples"],  # type: ignore[arg-type]
+                interval=intervals.get(metric),
+                n=examples,
                 pretrain_seed=run.seed if role == "run" else None,
                 settings=settings,
             )
@@ -108,6 +112,7 @@ def lines(scores: list[Score]) -> list[str]:
         run, untrained = rows["run"], rows["random"]
         chance = run.settings.get("chance")
         beside = "" if chance is None else f"   chance {chance:.3f}"
-        figures = f"run {run.value:.3f}   random init {untrained.value:.3f}{beside}   n {run.n}"
+        sure = "" if run.interval is None else f" [{run.interval[0]:.3f}, {run.interval[1]:.3f}]"
+        figures = f"run {run.value:.3f}{sure}   random init {untrained.value:.3f}{beside}   n {run.n}"
         shown.append(f"{protocol:24} {metric:24} {figures}")
     return shown
