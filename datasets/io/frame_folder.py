@@ -32,7 +32,8 @@ def in_order(names: Iterable[str]) -> tuple[list[str], NDArray[np.int64]]:
         parts = _DIGITS.split(stem)
         if len(parts) > 1 and suffix.lower() in SUFFIXES and not name.startswith("."):
             shapes.setdefault(tuple(parts[::2]), []).append((tuple(map(int, parts[1::2])), name))
-    found = dict(max(shapes.values(), key=len)) if shapes else {}
+    commonest = max(shapes.values(), key=len) if shapes else []
+    found = dict(commonest)
     keys = sorted(found)
     varying = [place for place, column in enumerate(zip(*keys, strict=True)) if len(set(column)) > 1]
     counted = [key[varying[0] if varying else -1] for key in keys]
