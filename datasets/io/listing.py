@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from embodied_ssl.errors import BadItem
+from embodied_ssl.errors import BadItem, UserError
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> tuple[list[str], list[BadItem]]:
@@ -70,3 +70,23 @@ def has_file(folder: Path, suffixes: Collection[str], depth: int = 6, looked_at:
         except OSError:
             continue
     return False
+
+
+def few_absent(absent: Sequence[str], total: int, folder: Path, named_by: str) -> list[BadItem]:
+    """Files that a list names and a folder lacks, as bad items.
+
+    Args:
+        absent: which.
+        total: how many the list names.
+        folder: where they should be.
+        named_by: the list.
+
+    Raises:
+        UserError: more than one in ten: such a copy is not the data set.
+    """
+    if len(absent) > total / 10:
+        raise UserError(
+            f"'{folder}' lacks {len(absent)} of the {total} files that {named_by} names, the first '{min(absent)}'; "
+            "the copy is incomplete: complete it"
+        )
+    return [BadItem(f"{folder}/{file}", f"{named_by} names it, but it is not there") for file in sorted(absent)]

@@ -68,12 +68,9 @@ def _remembered(mark: Mark) -> TarIndex:
 def scan(path: str) -> TarIndex:
     """Read the header of every member; see `tar_index`."""
     try:
-        with open(path, "rb") as file:
-            head = file.read(BLOCK)
-        for magic, kind in COMPRESSED.items():
-            if head.startswith(magic):
-                why = f"is compressed ({kind}), so no frame can be read without all before it; unpack it, or tar it uncompressed"
-                raise BadItem(path, why)
+        if kind := compression(path):
+            why = f"is compressed ({kind}), so no frame can be read without all before it; unpack it, or tar it uncompressed"
+            raise BadItem(path, why)
         places = dict(_whole_members(path))
     except OSError as error:
         raise BadItem(path, f"cannot be read ({error.strerror})") from None
@@ -86,6 +83,17 @@ def scan(path: str) -> TarIndex:
     return TarIndex(files, numbers, starts, sizes)
 
 
+def compression(path: str) -> str:
+    """How a tar is compressed, from its first bytes; nothing where it is not.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        head = file.read(BLOCK)
+    return next((kind for magic, kind in COMPRESSED.items() if head.startswith(magic)), "")
+
+
 def _whole_members(path: str) -> Iterator[tuple[str, tuple[int, int]]]:
     """Name, first byte and size of every file in a tar, up to where it was cut short."""
     end = os.path.getsize(path)
@@ -96,12 +104,16 @@ def _whole_members(path: str) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def is_cut_short(path: str) -> bool:
-    """Whether a tar lacks the two empty blocks that end one; looks at its last bytes only. False where it cannot be read."""
+    """Whether a tar lacks the two empty blocks that end one; looks at its last bytes only.
+
+    False for what is no such tar at all: reading it will say so.
+    """
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 2 * BLOCK))
-            return size % BLOCK != 0 or file.read() != bytes(2 * BLOCK)
+            ended = size % BLOCK == 0 and file.read() == bytes(2 * BLOCK)
+        return not ended and not compression(path)
     except OSError:
         return False
 

@@ -14,7 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embodied_ssl.datasets.charades_ego import CharadesEgo
 from embodied_ssl.datasets.donkeycar import Donkeycar
+from embodied_ssl.datasets.ego4d import Ego4D
+from embodied_ssl.datasets.egtea import Egtea
+from embodied_ssl.datasets.epic_kitchens import EpicKitchens
 from embodied_ssl.datasets.frame_folders import FrameFolders
 from embodied_ssl.datasets.io import listing, pictures
 from embodied_ssl.datasets.io.numbered import number_shown, numbered, write_video
@@ -25,7 +29,8 @@ from embodied_ssl.datasets.source import DataSpec, Sample, Source
 from embodied_ssl.datasets.video_folder import VideoFolder
 from embodied_ssl.errors import UserError
 
-SPECS: list[type[DataSpec]] = [PictureFolder, VideoFolder, FrameFolders, KittiRaw, KittiOdometry, Donkeycar]
+EGOCENTRIC: list[type[DataSpec]] = [Ego4D, EpicKitchens, Egtea, CharadesEgo]
+SPECS: list[type[DataSpec]] = [PictureFolder, VideoFolder, FrameFolders, KittiRaw, KittiOdometry, Donkeycar, *EGOCENTRIC]
 DRIVING: list[type[DataSpec]] = [KittiRaw, KittiOdometry, Donkeycar]
 
 
@@ -43,8 +48,11 @@ def check_sample(sample: Sample, source: Source) -> None:
     """The table at the top of source.py."""
     assert set(sample) == source.provides
     for name, value in sample.items():
-        if name in ("index", "frame"):
+        if name in ("index", "frame", "label", "verb", "noun"):
             assert type(value) is int
+        elif name == "tags":
+            assert value.dtype == np.int8
+            assert set(value.tolist()) <= {0, 1}
         elif name == "picture":
             height, width = value.size
             assert value.take((0, 0, height, width), (10, 12)).shape == (10, 12, 3)

@@ -128,6 +128,8 @@ def test_tars_that_cannot_be_read_are_explained(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(BadItem, match=words):
             TarFrames(str(tmp_path / name), 50.0)
+    assert not is_cut_short(str(tmp_path / "zipped.tar"))
+    assert not is_cut_short(str(tmp_path / "absent.tar"))
 
 
 def test_bad_picture_in_a_tar_is_named(tmp_path: Path) -> None:
