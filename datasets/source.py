@@ -13,6 +13,8 @@ a handle's ``take`` is called, so metadata (sizes, times, motions) can be scanne
 | ``later`` | int64 [h] | frames after ``frame``, at most the horizon away |
 | ``motions`` | float64 [h, 2] | motion from ``frame`` to each of ``later``: (forward, left yaw), in ``motion_unit`` |
 | ``seconds`` | float64 [h] | time from ``frame`` to each of ``later`` |
+| ``action`` | float32 [n, A] | what a robot was told to do at each of ``frames``, in the data set's own units |
+| ``state`` | float32 [n, S] | how its joints stood at each of ``frames``, in the data set's own units |
 | ``before``, ``after`` | Picture | the scene around one interaction |
 | ``task`` | int | 0 grasp, 1 push, 2 poke |
 | ``grasp`` | float32 [4] | row, column (pixels of ``before``), angle bin 0..17, success 0 / 1; else zeros |

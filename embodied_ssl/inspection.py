@@ -37,7 +37,7 @@ def inspect_data(given: str) -> dict[str, Any]:
     """
     spec = spec_at(given)
     source, out = spec.open("all"), spec.open("held_out")
-    fitting, methods = _trainable(type(spec), source)
+    fitting, methods = _trainable(spec, source)
     return {
         "reader": type(spec).__name__,
         "layout": type(spec).protocol,
@@ -90,9 +90,15 @@ def spec_at(given: str) -> DataSpec:
     raise refused or UserError(f"nothing here reads '{first}'; accepted are: {layouts}")
 
 
-def _trainable(kind: type[DataSpec], source: Source) -> tuple[list[str], list[str]]:
-    """Configs that read data of this kind, and methods that need no more than this source provides."""
-    fitting = [name for name in config.names() if isinstance(config.load(name)[0].data, kind)]
+def _trainable(spec: DataSpec, source: Source) -> tuple[list[str], list[str]]:
+    """Configs whose reader is this one or knows the folder too, and methods that need no more than this source provides."""
+    readers = {name: config.load(name)[0].data for name in config.names()}
+    folder = folders(spec.root)[0]
+    fitting = [
+        name
+        for name, data in readers.items()
+        if isinstance(data, type(spec)) or (isinstance(data, DataSpec) and data.recognises(folder))
+    ]
     methods = [name for name, method in discover.methods().items() if method.needs and method.needs <= source.provides]
     return fitting, methods
 

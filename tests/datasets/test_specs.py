@@ -24,13 +24,14 @@ from embodied_ssl.datasets.io import listing, pictures
 from embodied_ssl.datasets.io.numbered import number_shown, numbered, write_video
 from embodied_ssl.datasets.kitti_odometry import KittiOdometry
 from embodied_ssl.datasets.kitti_raw import KittiRaw
+from embodied_ssl.datasets.lerobot import LeRobot
 from embodied_ssl.datasets.picture_folder import PictureFolder
 from embodied_ssl.datasets.source import DataSpec, Sample, Source
 from embodied_ssl.datasets.video_folder import VideoFolder
 from embodied_ssl.errors import UserError
 
 EGOCENTRIC: list[type[DataSpec]] = [Ego4D, EpicKitchens, Egtea, CharadesEgo]
-SPECS: list[type[DataSpec]] = [PictureFolder, VideoFolder, FrameFolders, KittiRaw, KittiOdometry, Donkeycar, *EGOCENTRIC]
+SPECS: list[type[DataSpec]] = [PictureFolder, VideoFolder, FrameFolders, LeRobot, KittiRaw, KittiOdometry, Donkeycar, *EGOCENTRIC]
 DRIVING: list[type[DataSpec]] = [KittiRaw, KittiOdometry, Donkeycar]
 
 
@@ -64,6 +65,10 @@ def check_sample(sample: Sample, source: Source) -> None:
             assert value.motion[0] == 0
             assert np.all(np.diff(value.seconds) > 0)
             assert value.take([0, len(value) - 1]).dtype == np.uint8
+        elif name in ("action", "state"):
+            assert value.dtype == np.float32
+            assert value.ndim == 2
+            assert len(value) == len(sample["frames"])
         elif name == "later":
             assert value.dtype == np.int64
             assert sample["frame"] < value[0]

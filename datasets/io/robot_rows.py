@@ -1,0 +1,107 @@
+"""Rows that a robot recorded beside a video, each joined to its own frame by time, and read when they are asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from embodied_ssl.errors import BadItem
+
+COLUMNS = {"action": "action", "state": "observation.state"}  # a sample's field, and the column it is read from
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An episode's rows, as in `embodied_ssl.datasets.video_spec.Beside`.
+
+    Attributes:
+        path: the parquet file.
+        episode: which episode's rows of it, by ``episode_index``; None where it holds no other.
+        start: when the episode begins in its video, in seconds.
+        fps: rows a second.
+        join: ``timestamp``, each row to the frame nearest in time, or ``frame_index``, to the frame of its number.
+        fields: which of `COLUMNS` to give: float32 [n, numbers a row].
+    """
+
+    path: str
+    episode: int | None
+    start: float
+    fps: float
+    join: str
+    fields: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        return self.path if self.episode is None else f"{self.path} episode {self.episode}"
+
+    def at(self, shown: NDArray[np.float64], there: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
+        """The rows of the frames shown, each field float32 [n, numbers a row]."""
+        try:
+            columns = _read_rows(self.path, os.stat(self.path).st_mtime_ns, self.episode, self.fields)
+            frames = self._frames_of(columns, there)
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise BadItem(self.name, str(error)) from None
+        row_of = np.full(len(there), -1)
+        row_of[frames] = np.arange(len(frames))
+        rows = row_of[np.searchsorted(there, shown)]
+        if (rows < 0).any():
+            raise BadItem(self.name, f"the frame at {shown[np.argmin(rows)]:.3f} s has no row")
+        return {field: columns[field][rows].astype(np.float32) for field in self.fields}
+
+    def _frames_of(self, columns: Mapping[str, NDArray[Any]], there: NDArray[np.float64]) -> NDArray[np.int64]:
+        if self.join == "timestamp":
+            return own_frames(columns["timestamp"] + self.start, there, 0.5 / self.fps)
+        numbers = np.searchsorted(there, self.start - 0.5 / self.fps) + columns["frame_index"].astype(np.int64)
+        if len(np.unique(numbers)) < len(numbers) or numbers.max() >= len(there):
+            raise ValueError(f"its {len(numbers)} rows do not each have a frame of the {len(there)} there are")
+        return numbers
+
+
+def own_frames(rows: NDArray[np.float64], frames: NDArray[np.float64], tolerance: float) -> NDArray[np.int64]:
+    """The frame nearest in time to each row, int64 [rows].
+
+    Args:
+        rows, frames: their times in seconds; those of frames rise.
+        tolerance: how far from its frame a row may be.
+
+    Raises:
+        ValueError: a row has no frame of its own: none so near, or another row has it.
+    """
+    nearest = np.searchsorted((frames[1:] + frames[:-1]) / 2, rows)
+    lone = np.abs(frames[nearest] - rows) > tolerance * 1.001  # times are rounded
+    order = np.argsort(nearest, kind="stable")
+    lone[order[1:]] |= np.diff(nearest[order]) == 0
+    if lone.any():
+        row = int(np.argmax(lone))
+        raise ValueError(
+            f"row {row} at {rows[row]:.3f} s has no frame of its own within {tolerance:.3f} s (the last is at {frames[-1]:.3f}); "
+            "if row and frame go by number, set data.join=frame_index"
+        )
+    return nearest
+
+
+@lru_cache(maxsize=32)
+def _read_rows(path: str, changed: int, episode: int | None, fields: frozenset[str]) -> dict[str, NDArray[Any]]:
+    """The columns of an episode's rows: times float64 [m], numbers [m] and each field float32 [m, numbers a row]."""
+    names = set(pq.read_schema(path).names)
+    clocks = [name for name in ("timestamp", "frame_index") if name in names]
+    wanted = [*clocks, *(COLUMNS[field] for field in fields)]
+    mine = None if episode is None else [("episode_index", "==", episode)]
+    table = pq.read_table(path, columns=wanted, filters=mine, use_threads=False)  # a fork would hang on its threads
+    if not len(table):
+        raise ValueError("no rows of it are there")
+    columns: dict[str, NDArray[Any]] = {name: np.array(table[name].to_pylist(), np.float64).reshape(-1) for name in clocks}
+    for field in fields:
+        columns[field] = np.array(table[COLUMNS[field]].to_pylist(), np.float32).reshape(len(table), -1)
+    for name, column in columns.items():
+        if not np.isfinite(column).all():
+            raise ValueError(f"{COLUMNS.get(name, name)} has values that are no numbers")
+    return columns
