@@ -17,12 +17,12 @@ from typing import Any
 from embodied_ssl.datasets.io.pictures import encode
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.keys import generator
+from embodied_ssl.piecework import check_stop, finished
 from embodied_ssl.sim import grasp, poke, push
 from embodied_ssl.sim.objects import Thing, thing
 from embodied_ssl.sim.rows import TASKS, Row, content_hash_of, depth_png, read_shard, shard_name, things_png, write_shard
 from embodied_ssl.sim.store import Manifest, filling
 from embodied_ssl.sim.table import Outcome, Table, set_table
-from embodied_ssl.sim.workers import check_stop, finished
 from embodied_ssl.sim.world import RATE, View, load_pybullet, shared_world
 
 FORMAT = 1  # to be raised when the same seed no longer gives the same rows

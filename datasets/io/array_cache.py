@@ -6,7 +6,6 @@ The folder is ``$EMBODIED_SSL_CACHE``, else ``~/.cache/embodied_ssl``; each entr
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embodied_ssl.files import claimed
 from embodied_ssl.keys import digest
 
 Arrays = dict[str, NDArray[Any]]
 
 
-def cache_folder() -> Path:
-    """Where entries live; asked for anew every time, so that the environment may change."""
+def cache_root() -> Path:
+    """Where all caches live; asked for anew every time, so that the environment may change."""
     given = os.environ.get("EMBODIED_SSL_CACHE")
-    return (Path(given).expanduser() if given else Path.home() / ".cache" / "embodied_ssl") / "index"
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "embodied_ssl"
+
+
+def cache_folder() -> Path:
+    """Where entries live."""
+    return cache_root() / "index"
 
 
 def entry_path(*key: int | str) -> Path:
@@ -40,18 +45,16 @@ def recall(*key: int | str) -> Arrays | None:
 
 
 def keep(arrays: Arrays, *key: int | str) -> bool:
-    """Keep arrays under this key; whole or not at all, also with many writers at once. Says whether they were kept."""
+    """Keep arrays under this key; whole or not at all. Says whether they were kept: not, when another is writing the same."""
     path = entry_path(*key)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=path.stem, suffix=".tmp", dir=path.parent)
-    except (OSError, RuntimeError):
-        return False
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with claimed(path) as file:
+            if file is None:
+                return False
             np.savez(file, allow_pickle=False, **arrays)
-        os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
+            file.flush()
+            os.replace(file.name, path)
+    except (OSError, RuntimeError):
         return False
     return True

@@ -1,7 +1,7 @@
 """Piecework for several processes: same pieces, same results, in whatever order they are finished.
 
-Processes are spawned, never forked (a forked PyBullet shares state with its parent), so a script that asks for more than one
-needs the usual ``if __name__ == "__main__":``. Workers leave when told to, when the parent is gone, or at the end.
+Processes are spawned, never forked (a forked PyBullet or FFmpeg shares state with its parent), so a script that asks for more
+than one needs the usual ``if __name__ == "__main__":``. Workers leave when told to, when the parent is gone, or at the end.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def finished(work: Callable[[Piece], Result], pieces: Sequence[Piece], workers: 
             yield future.result()
     except BrokenProcessPool:
         raise UserError(
-            "a worker process died, perhaps for want of memory; what was finished is kept: use --resume and fewer workers"
+            "a worker process died, perhaps for want of memory; what was finished is kept: go on with fewer workers"
         ) from None
     finally:
         stop.set()
