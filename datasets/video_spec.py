@@ -5,20 +5,25 @@ A reader of a layout says which clips there are (`VideoSpec.clips`); everything 
 
 from __future__ import annotations
 
+import shlex
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embodied_ssl.datasets.io import frame_cache
+from embodied_ssl.datasets.io.frame_cache import CachedFrames, Form, Kept
 from embodied_ssl.datasets.io.frame_folder import folder_frames
 from embodied_ssl.datasets.io.frame_numbers import check_side
 from embodied_ssl.datasets.io.selected import Selected, at_rate, within
 from embodied_ssl.datasets.io.tar_frames import TarFrames
 from embodied_ssl.datasets.io.video import VideoFrames, backend
+from embodied_ssl.datasets.io.video_index import remembered
 from embodied_ssl.datasets.source import DataSpec, Frames, Sample, Source, Split, folders, in_split
 from embodied_ssl.errors import BadItem, UserError
 
@@ -73,17 +78,20 @@ class Look:
         short_side: frames are scaled so that their shorter side has so many pixels.
         decoder: see `embodied_ssl.datasets.io.video.backend`.
         fps: frames a second to look at; 0 for all there are.
+        feed: ``exact`` decodes; ``auto`` reads kept rgb frames where there are any, which are the same bytes; ``rgb`` and
+            ``jpeg`` read frames kept so, and nothing else.
     """
 
     short_side: int
     decoder: str
     fps: float
+    feed: Literal["auto", "exact", "rgb", "jpeg"] = "auto"
 
     def frames(self, clip: Clip) -> Frames:
         """The lazy handle on a clip's frames; nothing is decoded yet."""
-        frames = self._whole(clip)
-        if self.fps:
-            frames = Selected(frames, at_rate(frames.seconds, self.fps))
+        frames = self._kept(clip)
+        if frames is None:
+            frames = self._decoded(clip)
         if clip.span is not None:
             chosen = within(frames.seconds, *clip.span)
             if not len(chosen):
@@ -97,6 +105,23 @@ class Look:
             return {}
         there = self._whole(clip).seconds
         return clip.beside.at(frames.seconds - there[0], there - there[0])
+
+    def _kept(self, clip: Clip) -> Frames | None:
+        """The frames that `embodied_ssl.prepare` kept, where these are to be read."""
+        if clip.rate or self.feed == "exact" or (self.feed == "auto" and self.decoder != "pyav"):
+            return None  # other decoders round otherwise
+        kept = Kept(self.short_side, self.fps, "jpeg" if self.feed == "jpeg" else "rgb")
+        if frame_cache.stored(clip.path, kept) is not None:
+            return CachedFrames(clip.path, kept, partial(self._decoded, clip))
+        if self.feed != "auto":
+            remembered(clip.path)  # says what is wrong with a broken file
+            raise BadItem(clip.path, "its frames are not kept, or no longer those of the file; run embodied-ssl prepare")
+        return None
+
+    def _decoded(self, clip: Clip) -> Frames:
+        """The frames at the rate wanted, by decoding."""
+        frames = self._whole(clip)
+        return Selected(frames, at_rate(frames.seconds, self.fps)) if self.fps else frames
 
     def _whole(self, clip: Clip) -> Frames:
         """All frames of the file, folder or tar that a clip is from."""
@@ -127,6 +152,14 @@ class Videos(Source):
         return {"frames": frames, "index": index, **clip.answers, **self.look.beside(clip, frames)}
 
 
+def _is_known_broken(video: str) -> bool:
+    try:
+        remembered(video)
+    except BadItem:
+        return True
+    return False
+
+
 @dataclass(frozen=True)
 class VideoSpec(DataSpec):
     """A set of videos.
@@ -136,12 +169,15 @@ class VideoSpec(DataSpec):
         short_side: frames are scaled so that their shorter side has so many pixels.
         decoder: ``pyav`` reads everything; ``decord`` and ``torchcodec`` refuse files of which they would return other frames.
         fps: frames a second to look at, the same times for every way of reading; 0 for all there are.
+        feed: ``exact`` decodes; ``cache`` reads the frames that ``embodied-ssl prepare`` kept, rgb or JPEG; ``auto`` reads
+            rgb frames where they are kept, which are the same bytes, and decodes elsewhere.
     """
 
     root: str = ""
     short_side: int = 128
     decoder: Literal["pyav", "decord", "torchcodec"] = "pyav"
     fps: float = 0.0
+    feed: Literal["auto", "exact", "cache"] = "auto"
 
     @abstractmethod
     def clips(self, roots: Sequence[Path]) -> tuple[list[Clip], list[BadItem]]:
@@ -159,5 +195,27 @@ class VideoSpec(DataSpec):
         found, bad = self.clips(folders(self.root))
         chosen = [found[i] for i in in_split([clip.recording for clip in found], split)]
         provides = frozenset.intersection(*{clip.fields for clip in found})
-        look = Look(self.short_side, self.decoder, self.fps)
+        look = Look(self.short_side, self.decoder, self.fps, self._form(found) if self.feed == "cache" else self.feed)
         return Videos(f"{len(chosen)} videos of {self.root}", chosen, bad, look, provides)
+
+    def _form(self, clips: Sequence[Clip]) -> Form:
+        """How the frames of all clips are kept; one form for all, since the pixels of the two differ.
+
+        Raises:
+            UserError: those of a readable video are not kept in either.
+        """
+        videos = dict.fromkeys(clip.path for clip in clips if not clip.rate)
+        absent = {form: self._absent(videos, form) for form in get_args(Form)}
+        form: Form = min(absent, key=lambda form: len(absent[form]))
+        if absent[form]:
+            raise UserError(
+                f"the frames of {len(absent[form])} of {len(videos)} videos are not kept at short_side {self.short_side} and fps "
+                f"{self.fps:g}, as {absent[form][0]}; keep them with: embodied-ssl prepare {shlex.quote(self.root)} "
+                f"--as {type(self).__name__} --short-side {self.short_side} --fps {self.fps:g}, or set data.feed=auto"
+            )
+        return form
+
+    def _absent(self, videos: Iterable[str], form: Form) -> list[str]:
+        """Readable videos of which no frames are kept in this form."""
+        kept = Kept(self.short_side, self.fps, form)
+        return [video for video in videos if not frame_cache.entry_path(video, kept).exists() and not _is_known_broken(video)]

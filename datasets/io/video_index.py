@@ -148,7 +148,7 @@ def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool, eac
         sweep = Sweep(container, stream, by_order)
         for time, frame in sweep:
             if not pts:
-                rotation, size = _upright(frame)
+                rotation, size = upright_size(frame)
             pts.append(time)
             small = grey(frame, shrink)
             meter.add(small)
@@ -174,7 +174,7 @@ def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool, eac
     return index, sweep.unplaced
 
 
-def _upright(frame: VideoFrame) -> tuple[int, tuple[int, int]]:
+def upright_size(frame: VideoFrame) -> tuple[int, tuple[int, int]]:
     """Quarter turns counter-clockwise that a frame needs, and its height and width after them."""
     turns = round(frame.rotation / 90) % 4
     size = (frame.height, frame.width)
@@ -222,6 +222,18 @@ def index_anew(path: Path | str, each: Each) -> VideoIndex:
     mark = fingerprint(path)
     found = _in_memory[mark] = _scan_and_keep(path, mark, each)
     _forget_old()
+    if isinstance(found, str):
+        raise BadItem(str(path), found)
+    return found
+
+
+def remembered(path: Path | str) -> VideoIndex | None:
+    """What an earlier pass left in the cache folder about a file as it is now; None when there is nothing.
+
+    Raises:
+        BadItem: the pass found that nothing in it can be shown.
+    """
+    found = _recall(fingerprint(path))
     if isinstance(found, str):
         raise BadItem(str(path), found)
     return found
