@@ -330,9 +330,46 @@ def inspect(data: Annotated[str, typer.Argument(metavar="DATA", help="Any folder
     found = inspect_data(data)
     left_out = found["left_out"]
     _print_facts({**found, "left_out": len(left_out)})
-    for item in left_out[:20]:
-        _say(f"  left out: {item['name']}: {item['reason']}")
+    _print_left_out(left_out)
     _write_json(json_file, found)
+
+
+@app.command()
+def prepare(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder of videos, or several joined by commas.")],
+    reader: Reader = "",
+    cache: Annotated[
+        str, typer.Option(help="Keep frames as rgb or jpeg; auto: rgb if it fits, else jpeg; none: indexes only.")
+    ] = "auto",
+    short_side: Annotated[int, typer.Option(help="Pixels of the kept frames' shorter side; a run's data.short_side.")] = 128,
+    fps: Annotated[float, typer.Option(help="Frames a second to keep, 0 for all; a run's data.fps.")] = 0.0,
+    budget: Annotated[str, typer.Option(metavar="SIZE", help="Disk that --cache auto may take.")] = "20GB",
+    workers: Workers = -1,
+    json_file: Json = "",
+) -> None:
+    """Make videos ready for training, once: index them, find the broken ones, keep their frames small."""
+    from embodied_ssl import prepare as preparing
+    from embodied_ssl.progress import shown
+
+    order = preparing.Order(cache, short_side, fps, preparing.parse_bytes(budget), workers)  # type: ignore[arg-type]
+    spec = preparing.spec_for(data, reader)
+    videos, bad = preparing.videos_of(spec)
+    plan = preparing.plan_for(videos, order)
+    for line in plan.lines():
+        _say(line)
+    with shown("prepare") as progress:
+        try:
+            report = preparing.prepare(plan, progress)
+        except KeyboardInterrupt:
+            progress.say("interrupted; finished videos are kept: run the same command again to go on")
+            raise typer.Exit(130) from None
+    found = report.to_json()
+    found["left_out"] = [*({"name": item.name, "reason": item.reason} for item in bad), *found["left_out"]]
+    _print_facts({**found, "bytes": preparing.shown_bytes(found["bytes"]), "left_out": len(found["left_out"])})
+    _print_left_out(found["left_out"])
+    _write_json(json_file, found)
+    if not found["made"] and not found["ready_before"]:
+        raise UserError(f"none of the {len(videos)} videos of '{data}' can be read; the reasons are above")
 
 
 @app.command("list")
@@ -465,6 +502,11 @@ def _print_facts(facts: dict[str, Any]) -> None:
         else:
             shown = ", ".join(map(str, value)) if isinstance(value, list) else value
             _say(f"{name}: {shown:.4g}" if isinstance(shown, float) else f"{name}: {shown}")
+
+
+def _print_left_out(items: list[dict[str, str]]) -> None:
+    for item in items[:20]:
+        _say(f"  left out: {item['name']}: {item['reason']}")
 
 
 def _last_held_out(folder: Path) -> dict[str, float]:
