@@ -91,18 +91,15 @@ def read_meta(path: Path) -> dict[str, Video]:
         stored = json.loads(path.read_text(encoding="utf-8"))
         rows = {str(row["video_uid"]): row for row in stored["videos"]}
         events = [[str(video["video_uid"]) for video in event["videos"]] for event in stored.get("concurrent_video_sets") or ()]
-        wearers = [[uid, f"person {row['fb_participant_id']}"] for uid, row in rows.items() if _wearer(row) is not None]
+        # Videos of one person show one home, often one kitchen.
+        known = {uid: row["fb_participant_id"] for uid, row in rows.items() if row.get("fb_participant_id") is not None}
+        wearers = [[uid, f"person {person}"] for uid, person in known.items()]
         groups = together(rows, [*events, *wearers])
         return {uid: _video(row, groups[uid]) for uid, row in rows.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"'{path}' is not the metadata of Ego4D ({type(error).__name__}: {error}); download it again (ego4d --metadata)"
         ) from None
-
-
-def _wearer(row: dict[str, Any]) -> object:
-    """Who wore the camera; None where that is not known. Videos of one person are of one home, often of one kitchen."""
-    return row.get("fb_participant_id")
 
 
 def _video(row: dict[str, Any], group: str) -> Video:

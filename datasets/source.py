@@ -8,6 +8,8 @@ a handle's ``take`` is called, so metadata (sizes, times, motions) can be scanne
 | ``index`` | int | position in the source |
 | ``picture`` | Picture | one still |
 | ``label`` | int | class, for evaluation only |
+| ``tags`` | int8 [C] | 1 for every class that it shows, for evaluation only |
+| ``verb``, ``noun`` | int | the classes that make up an action, for evaluation only |
 | ``frames`` | Frames | one video, or one drive's camera |
 | ``frame`` | int | where in ``frames`` this sample stands |
 | ``later`` | int64 [h] | frames after ``frame``, at most the horizon away |

@@ -55,7 +55,7 @@ def tar_index(path: str) -> TarIndex:
     return _remembered(fingerprint(path))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)  # each may hold a hundred thousand names; the file cache gives one back in some milliseconds
 def _remembered(mark: Mark) -> TarIndex:
     kept = array_cache.recall("tar index", VERSION, *mark)
     if kept is not None and {"files", "numbers", "starts", "sizes"} <= kept.keys():
