@@ -26,7 +26,7 @@ SEEK_COST = 6  # frames' worth of decoding that a seek costs, roughly
 
 
 class Reader:
-    """One open file: goes forward where that is cheaper, else seeks, and knows a wanted frame by its time."""
+    """One open file: goes forward where that is cheaper, else seeks, and knows a wanted frame by its time and look."""
 
     def __init__(self, path: str, index: VideoIndex) -> None:
         self.path = path
@@ -34,7 +34,10 @@ class Reader:
         self.keyframes = frozenset(index.keyframes.tolist())
         self.resize = VideoReformatter()
         self.shrink = VideoReformatter()
+        self.wanted: frozenset[int] = frozenset()  # times of the frames asked for at once
+        self.until = 0  # the last of them
         self._open()
+        self.sparing = self.stream.codec_context.name == "h264" and not index.errors and not index.by_order
 
     def _open(self) -> None:
         self.container, self.stream = open_video(self.path)
@@ -48,21 +51,22 @@ class Reader:
         self.sweep = Sweep(self.container, self.stream, self.index.by_order, None if time is None else self.keyframes)
         self.frames = iter(self.sweep)
         self.last: int | None = None
-
-    def _is_like(self, frame: VideoFrame, number: int) -> bool:
-        """Whether a frame looks as when it was indexed: after damage, some containers count time otherwise once they seek."""
-        sketch = sketch_of(grey(frame, self.shrink)).astype(np.int16)
-        return int(np.abs(sketch - self.index.sketch[number]).max()) <= LIKENESS
+        self.proved = False  # whether a frame of this run looked as it should
 
     def close(self) -> None:
         self.container.close()
 
-    def frame(self, number: int) -> VideoFrame:
-        """The frame of this number.
+    def take(self, numbers: Sequence[int]) -> Iterator[VideoFrame]:
+        """The frames of these numbers (rising).
 
         Raises:
-            BadItem: it was there when the file was indexed and cannot be found now.
+            BadItem: one was there when the file was indexed and cannot be found now.
         """
+        times = self.index.pts[list(numbers)].tolist()
+        self.wanted, self.until = frozenset(times), times[-1]
+        return map(self._frame, numbers)
+
+    def _frame(self, number: int) -> VideoFrame:
         wanted = int(self.index.pts[number])
         before = int(np.searchsorted(self.index.keyframes, wanted, side="right"))  # keyframes not after it
         if self._on_the_way(number, before) and (frame := self._forward(number)) is not None:
@@ -73,6 +77,7 @@ class Reader:
                 self._run(int(self.index.keyframes[before - step]))
                 if (frame := self._forward(number)) is not None:
                     return frame
+            self.sparing = False  # whatever went wrong, this file is not one to take short cuts with
             step *= 2
         self.close()
         self._open()
@@ -91,12 +96,30 @@ class Reader:
     def _forward(self, number: int) -> VideoFrame | None:
         """Decode on to a frame's time; None when the run begins after it, passes it by, or shows something else there."""
         wanted = self.index.pts[number]
+        self.sweep.needless = self._needless if self.sparing else None
         for time, frame in self.frames:
             self.last = time
             if time >= wanted:
                 return frame if time == wanted and self._is_like(frame, number) else None
         self.last = None  # the end: this run gives no more
         return None
+
+    def _needless(self, time: int) -> bool:
+        """Whether a packet's frame is one we know of and only pass by. Of those after the last wanted, the next call may want some."""
+        if time >= self.until or time in self.wanted:
+            return False
+        return bool(self.index.pts[np.searchsorted(self.index.pts, time)] == time)
+
+    def _is_like(self, frame: VideoFrame, number: int) -> bool:
+        """Whether a frame looks as when it was indexed: after damage, some containers count time otherwise once they seek.
+
+        They do so from the first frame on, so that one answers for its run, unless there is damage ahead, too.
+        """
+        if self.proved and not self.index.errors:
+            return True
+        sketch = sketch_of(grey(frame, self.shrink)).astype(np.int16)
+        self.proved = int(np.abs(sketch - self.index.sketch[number]).max()) <= LIKENESS
+        return self.proved
 
 
 class PyAVBackend:
@@ -112,8 +135,8 @@ class PyAVBackend:
         reader = self.open.of(path, index)
         size = fitted(index.size, short_side)
         try:
-            for number in wanted:
-                yield upright(reader.frame(number), index.rotation, size, reader.resize)
+            for frame in reader.take(wanted):
+                yield upright(frame, index.rotation, size, reader.resize)
         except Exception:
             self.open.drop(index)
             raise

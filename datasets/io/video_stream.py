@@ -7,7 +7,7 @@ FFmpeg conceals lost data without a word, so after a packet that fails nothing i
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,8 @@ class Sweep:
         errors: packets that were corrupt or failed, and frames that the decoder says it patched.
         open_gop: whether a frame is shown before the keyframe it is stored behind, so that seeking there misses it.
         unplaced: frames left out because they bear no time, or one not after the frame before.
+        needless: says of a time whether the frame shown then may be left out; to be set on sound H.264 only, where a frame
+            says itself whether others refer to it: such a frame is not even decoded, and all others come out the same.
 
     Args:
         container, stream: what to decode; to be moved only by this sweep while it runs.
@@ -106,6 +108,7 @@ class Sweep:
         self.errors = 0
         self.open_gop = False
         self.unplaced = 0
+        self.needless: Callable[[int], bool] | None = None
         self._by_order = by_order
         self._container = container
         self._stream = stream
@@ -169,6 +172,8 @@ class Sweep:
         try:
             if packet.is_corrupt:
                 raise av.error.InvalidDataError(0, "corrupt packet")
+            if self.needless is not None:
+                self._stream.codec_context.skip_frame = "NONREF" if self._is_needless(packet) else "DEFAULT"
             frames: list[Any] = self._stream.codec_context.decode(None if flushing else packet)
         except av.error.FFmpegError:
             if not flushing:
@@ -178,6 +183,10 @@ class Sweep:
         if not flushing:
             self._note(packet)
         return frames
+
+    def _is_needless(self, packet: Packet[Any]) -> bool:
+        time = stamp(packet)
+        return self.needless is not None and time is not None and self.needless(time)
 
     def _note(self, packet: Packet[Any]) -> None:
         """Keep the book: a packet that decoded is sound if nothing was lost since the last keyframe."""
@@ -190,5 +199,5 @@ class Sweep:
                 self._trusted_from = time
         elif self._last_key is not None and time < self._last_key and not packet.is_discard:
             self.open_gop = True
-        if self._trusted_from is not None and time >= self._trusted_from:
+        if self._trusted_from is not None and time >= self._trusted_from and not self._is_needless(packet):
             self._sound.add(time)
