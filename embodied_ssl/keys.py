@@ -23,7 +23,7 @@ def digest(*key: Word) -> int:
         if not isinstance(word, int | str | np.integer):
             raise TypeError(f"a key is made of whole numbers and strings, not {word!r}")
     text = "\x1f".join(f"{'s' if isinstance(word, str) else 'i'}{word}" for word in key)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).digest(), "little")
 
 
 def generator(*key: Word) -> np.random.Generator:

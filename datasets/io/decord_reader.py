@@ -5,6 +5,8 @@ Each call opens and drops its reader: one kept open grows by hundreds of megabyt
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -40,7 +42,7 @@ class DecordBackend:
         decord.logging.set_level(decord.logging.FATAL)
         size = fitted(index.size, short_side)
         try:
-            reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=1)
+            reader = decord.VideoReader(os.path.abspath(path), ctx=decord.cpu(0), num_threads=1)
             times = reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(np.float64)
             _check_times(path, index, times)
             for first in range(0, len(wanted), AT_ONCE):
@@ -49,8 +51,8 @@ class DecordBackend:
                         what = f"decord gives {frame.shape[:2]} pixels where {index.size} were indexed"
                         raise BadItem(path, f"{what}; decode it with pyav")
                     yield pictures.crop_and_resize(frame, (0, 0, *index.size), size)
-        except (RuntimeError, decord.DECORDError) as error:
-            raise BadItem(path, f"decord cannot decode it ({str(error).splitlines()[0][-120:]}); decode it with pyav") from None
+        except (RuntimeError, UnicodeError, decord.DECORDError) as error:
+            raise BadItem(path, f"decord cannot decode it ({_why(error)}); decode it with pyav") from None
 
 
 def _check_times(path: str, index: VideoIndex, times: NDArray[np.float64]) -> None:
@@ -60,6 +62,11 @@ def _check_times(path: str, index: VideoIndex, times: NDArray[np.float64]) -> No
     apart = np.abs((times - times[0]) - (index.seconds - index.seconds[0]))
     if apart.max() > index.least_gap / 4:
         raise BadItem(path, "decord gives other times than the index; decode it with pyav")
+
+
+def _why(error: Exception) -> str:
+    """Decord's own words, less the place in its source and the values of its variables."""
+    return re.sub(r".*(ERROR|Check failed:) ", "", str(error).splitlines()[0])[:120]
 
 
 def _decord() -> Any:

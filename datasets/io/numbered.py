@@ -46,12 +46,25 @@ def write_video(
     rate: int = 30,
     options: dict[str, str] | None = None,
     times: Iterable[int] | None = None,
+    colours: str = "yuv420p",
+    muxer: dict[str, str] | None = None,
 ) -> None:
-    """Write frames uint8 RGB [h, w, 3] as a video; ``times`` are in 1/rate seconds and default to 0, 1, 2, ..."""
-    with av.open(str(path), "w") as container:
+    """Write frames uint8 RGB [h, w, 3] as a video.
+
+    Args:
+        path: the file; its ending chooses the container.
+        frames: all of one size.
+        codec: FFmpeg's name of an encoder.
+        rate: frames a second.
+        options: of the encoder.
+        times: when each is shown, in 1/rate seconds; 0, 1, 2, ... by default.
+        colours: FFmpeg's name of how pixels are stored.
+        muxer: options of the container.
+    """
+    with av.open(str(path), "w", options=muxer or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         assert isinstance(stream, VideoStream)
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = colours
         stream.codec_context.thread_count = 1
         clock = iter(times) if times is not None else None
         for number, pixels in enumerate(frames):

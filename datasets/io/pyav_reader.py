@@ -105,7 +105,7 @@ class Reader:
         return None
 
     def _needless(self, time: int) -> bool:
-        """Whether a packet's frame is one we know of and only pass by. Of those after the last wanted, the next call may want some."""
+        """Whether a packet's frame is one we know of and only pass by; those after the last wanted may be wanted next."""
         if time >= self.until or time in self.wanted:
             return False
         return bool(self.index.pts[np.searchsorted(self.index.pts, time)] == time)

@@ -6,6 +6,8 @@ pictures. It is optional: its package is installed apart, and it needs FFmpeg's 
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -28,32 +30,45 @@ class Reader:
     def __init__(self, path: str, index: VideoIndex) -> None:
         self.path = path
         self.index = index
-        self._refuse_if(index.errors > 0, "is known to mix frames up in damaged files")
-        self._refuse_if(index.by_order, "needs times, and the file keeps none")
-        self._refuse_if("mpeg" in index.container.split(","), "returns neighbouring frames on MPEG program streams")
-        self._refuse_if("mpegts" in index.container, "returns neighbouring frames on MPEG-TS")
+        unfit = {
+            "is known to mix frames up in damaged files": index.errors > 0,
+            "needs times, and the file keeps none": index.by_order,
+            "returns neighbouring frames on MPEG program streams": index.container == "mpeg",
+            "returns neighbouring frames on MPEG-TS": index.container == "mpegts",
+        }
+        for why, holds in unfit.items():
+            if holds:
+                raise self._refusal(why)
         try:
-            self.decoder: Any = _torchcodec().VideoDecoder(path, seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC")
+            path.encode()  # fails for a name that is no text, which torchcodec would complain of less clearly
+            self.decoder: Any = _torchcodec().VideoDecoder(
+                os.path.abspath(path), seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC"
+            )
         except (RuntimeError, ValueError) as error:
-            self._refuse_if(True, f"cannot open it ({_first_line(error)})")
-        count = len(self.decoder)
-        self._refuse_if(count != len(index), f"counts {count} frames where {len(index)} can be shown")
+            raise self._refusal(f"cannot open it ({_why(error)})") from None
+        if len(self.decoder) != len(index):
+            raise self._refusal(f"counts {len(self.decoder)} frames where {len(index)} can be shown")
 
-    def _refuse_if(self, unfit: bool, why: str) -> None:
-        if unfit:
-            raise BadItem(self.path, f"torchcodec {why}; decode it with pyav")
+    def _refusal(self, why: str) -> BadItem:
+        return BadItem(self.path, f"torchcodec {why}; decode it with pyav")
 
     def frames(self, numbers: Sequence[int]) -> Pixels:
-        """These frames (rising), uint8 RGB [n, *index.size, 3]."""
+        """These frames (rising), uint8 RGB [n, *index.size, 3].
+
+        Raises:
+            BadItem: they cannot be decoded, or are not those of the index.
+        """
         try:
             batch = self.decoder.get_frames_at(list(numbers))
         except (RuntimeError, IndexError) as error:
-            self._refuse_if(True, f"cannot decode it ({_first_line(error)})")
+            raise self._refusal(f"cannot decode it ({_why(error)})") from None
         apart = np.abs(batch.pts_seconds.numpy() - self.index.seconds[list(numbers)])
-        self._refuse_if(apart.max() > self.index.least_gap / 4, "gives other times than the index")
+        if apart.max() > self.index.least_gap / 4:
+            raise self._refusal("gives other times than the index")
         pixels: Pixels = batch.data.numpy()
         size = pixels.shape[1:3]
-        self._refuse_if(size != self.index.size, f"gives {size} pixels where {self.index.size} were indexed")
+        if size != self.index.size:
+            raise self._refusal(f"gives {size} pixels where {self.index.size} were indexed")
         return pixels
 
     def close(self) -> None:
@@ -81,8 +96,9 @@ class TorchcodecBackend:
             raise
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][-120:]
+def _why(error: Exception) -> str:
+    """What torchcodec says, less the place in its source."""
+    return re.sub(r".*\.cpp:\d+, ", "", str(error).splitlines()[0])[:120]
 
 
 @cache

@@ -14,9 +14,9 @@ from embodied_ssl.datasets.io.decord_reader import DecordBackend
 from embodied_ssl.datasets.io.frame_numbers import check_side, checked, fitted
 from embodied_ssl.datasets.io.pyav_reader import PyAVBackend
 from embodied_ssl.datasets.io.torchcodec_reader import TorchcodecBackend
-from embodied_ssl.datasets.io.video_index import VideoIndex, index_of
+from embodied_ssl.datasets.io.video_index import VideoIndex, fingerprint, index_of
 from embodied_ssl.datasets.source import Box, Pixels
-from embodied_ssl.errors import UserError, suggest
+from embodied_ssl.errors import BadItem, UserError, suggest
 
 
 class Backend(Protocol):
@@ -99,6 +99,8 @@ class VideoFrames:
         frames = np.empty((len(wanted), *fitted(self.index.size, self.short_side), 3), np.uint8)
         if not len(wanted):
             return frames
+        if fingerprint(self.path)[1:] != self.index.fingerprint[1:]:
+            raise BadItem(self.path, "has changed since it was indexed; start again to read it as it is now")
         decoded = backend(self.decoder).decode(self.path, self.index, wanted.tolist(), self.short_side)
         for row, pixels in zip(frames, decoded, strict=True):
             row[:] = pixels

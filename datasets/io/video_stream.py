@@ -34,9 +34,12 @@ def open_video(path: Path | str) -> tuple[InputContainer, VideoStream]:
     """
     name = str(path)
     try:
+        if os.path.isdir(name):
+            raise BadItem(name, "is a folder, not a video")
         if os.path.getsize(name) == 0:
             raise BadItem(name, "empty file")
-        container = av.open(name, metadata_errors="replace")
+        # The whole path: FFmpeg would take what stands before a colon for a protocol.
+        container = av.open(os.path.abspath(name), metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise BadItem(name, _why_not(name, error)) from None
     except OSError as error:

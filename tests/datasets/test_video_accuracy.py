@@ -1,0 +1,147 @@
+"""Every frame of every kind of film comes back under its own number from every reader, or the reader refuses the film."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+import films
+import numpy as np
+import pytest
+from films import COUNT, KINDS, READERS, make, number_shown, shown
+
+from embodied_ssl.datasets.io.numbered import numbered, write_video
+from embodied_ssl.datasets.io.video import VideoFrames, backend
+from embodied_ssl.datasets.io.video_stream import Sweep
+from embodied_ssl.datasets.source import Pixels
+from embodied_ssl.errors import BadItem, UserError
+
+
+def opened(folder: Path, name: str, reader: str, short_side: int | None = None) -> VideoFrames:
+    try:
+        backend(reader)
+    except UserError as error:
+        pytest.skip(str(error))
+    return VideoFrames(make(folder, name), short_side, reader)
+
+
+def refused(name: str, reader: str) -> str:
+    return str(getattr(KINDS[name], reader))
+
+
+CELLS = [(name, reader) for name in KINDS for reader in READERS]
+EXACT_CELLS = [cell for cell in CELLS if not refused(*cell)]
+REFUSED_CELLS = [cell for cell in CELLS if refused(*cell)]
+
+
+def draws(count: int, seed: str) -> list[list[int]]:
+    """Frames to ask for: near and far, with repeats, rising and not."""
+    draw = random.Random(seed)
+    found = [[draw.randrange(count) for _ in range(5)] for _ in range(4)]
+    start = draw.randrange(count)
+    found += [sorted(one) for one in found]
+    return [*found, list(range(start, count, 4)), [start, min(start + 1, count - 1)], [count - 1, 0, count - 1]]
+
+
+@pytest.mark.parametrize(("name", "reader"), EXACT_CELLS)
+def test_frames_are_exact(film_folder: Path, name: str, reader: str) -> None:
+    frames = opened(film_folder, name, reader)
+    whole = frames.take(range(len(frames)))
+    assert [number_shown(picture) for picture in whole] == list(KINDS[name].shown)
+    for wanted in draws(len(frames), name):
+        # Bytes, not only numbers: a frame decoded without all it refers to would still show its number.
+        assert np.array_equal(frames.take(wanted), whole[wanted]), wanted
+
+
+@pytest.mark.parametrize(("name", "reader"), REFUSED_CELLS)
+def test_what_is_refused_has_its_reason_and_no_frame_is_wrong(film_folder: Path, name: str, reader: str) -> None:
+    frames = opened(film_folder, name, reader)
+    reasons: list[str] = []
+    for wanted in [list(range(len(frames))), *draws(len(frames), name)]:
+        try:
+            assert shown(frames, wanted) == [KINDS[name].shown[number] for number in wanted]
+        except BadItem as error:
+            reasons.append(error.reason)
+    assert reasons, "it is exact: the table is out of date"
+    assert any(re.search(refused(name, reader), reason) for reason in reasons), reasons
+    assert all(reason.startswith(reader) and reason.endswith("decode it with pyav") for reason in reasons)
+
+
+@pytest.mark.parametrize(("name", "reader"), [cell for cell in EXACT_CELLS if cell[1] != "pyav"])
+def test_readers_agree_on_pixels(film_folder: Path, name: str, reader: str) -> None:
+    # Three builds of FFmpeg, one of them from 2018: what they agree on is what the file says, colours and all.
+    wanted = [len(KINDS[name].shown) - 1, 0, len(KINDS[name].shown) // 2]
+    ours = opened(film_folder, name, "pyav").take(wanted)
+    theirs = opened(film_folder, name, reader).take(wanted)
+    assert np.abs(ours.astype(int) - theirs).mean() < 1
+
+
+def test_pyav_reads_every_kind_and_each_has_its_line_in_the_table() -> None:
+    assert all(kind.pyav == films.EXACT for kind in KINDS.values())
+    lines = films.table().splitlines()
+    assert len(lines) == 2 + len(KINDS)
+    assert "| open_gop.mp4 | H.264, open GOP | exact | refused: open groups of pictures | exact |" in lines
+
+
+def test_scaled_frames_keep_their_shape_whatever_the_reader(film_folder: Path) -> None:
+    for reader in READERS:
+        assert opened(film_folder, "plain.mp4", reader, 48).take([5, 1]).shape == (2, 48, 64, 3)
+        assert opened(film_folder, "turned.mp4", reader, 48).take([5]).shape == (1, 48, 64, 3)
+        assert shown(opened(film_folder, "odd.mp4", reader, 48), [7, 3]) == [7, 3]
+
+
+def test_times_are_the_file_s(film_folder: Path) -> None:
+    times = np.cumsum(1 + np.arange(COUNT) % 5) / 30
+    assert np.allclose(opened(film_folder, "variable.mp4", "pyav").seconds, times, atol=1e-3)
+    assert np.allclose(opened(film_folder, "late.mp4", "pyav").seconds, 2 + np.arange(COUNT) / 30, atol=1e-3)
+    assert np.all(np.diff(opened(film_folder, "h264.avi", "pyav").seconds) > 0)
+
+
+# Frames that are only passed by
+
+
+def film_with_movement(path: Path, params: str) -> VideoFrames:
+    """A film in which B-frames and P-frames refer to each other in all ways the encoder knows."""
+
+    def frame(number: int) -> Pixels:
+        picture = numbered(number)
+        picture[16:] = np.roll(noise, (number * 2 % 7, number * 3), axis=(0, 1))
+        return picture
+
+    noise = np.random.default_rng(0).integers(0, 256, (32, 64, 3), dtype=np.uint8).repeat(1, axis=0)
+    write_video(path, map(frame, range(90)), "libx264", options={"x264-params": params, "preset": "medium"})
+    return VideoFrames(path)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        "bframes=5:b-adapt=0:b-pyramid=normal:keyint=45:ref=6:weightp=2",
+        "bframes=3:b-adapt=2:b-pyramid=strict:keyint=30:open-gop=1",
+        "bframes=2:b-adapt=0:b-pyramid=none:keyint=250:cabac=0",
+        "bframes=4:b-adapt=0:interlaced=1:keyint=40",
+        "bframes=0:keyint=20:slices=4",
+    ],
+)
+def test_passing_frames_by_changes_no_other(tmp_path: Path, params: str) -> None:
+    frames = film_with_movement(tmp_path / "film.mp4", params)
+    whole = frames.take(range(90))
+    assert [number_shown(picture) for picture in whole] == list(range(90))
+    draw = random.Random(params)
+    for size in (1, 2, 3, 5, 8, 20):
+        for _ in range(4):
+            wanted = sorted(draw.sample(range(90), size))
+            assert np.array_equal(frames.take(wanted), whole[wanted]), wanted
+
+
+def test_frames_passed_by_are_not_decoded(film_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    came: list[int] = []
+    judge = Sweep._is_sound
+    monkeypatch.setattr(Sweep, "_is_sound", lambda self, frame, time: (came.append(time), judge(self, frame, time))[1])
+    frames = opened(film_folder, "b_frames.mp4", "pyav")
+    assert shown(frames, [0, 29]) == [0, 29]
+    assert len(came) < 25
+    came.clear()
+    assert shown(frames, list(range(30, 60))) == list(range(30, 60))  # what follows was not passed by: no seek back
+    assert len(came) <= 33
