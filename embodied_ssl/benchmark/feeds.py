@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from embodied_ssl.benchmark import jobs
 from embodied_ssl.benchmark.jobs import SHORT_SIDE, Job
 from embodied_ssl.benchmark.naive import Read, naive_decord, naive_torchcodec, tuned_decord, tuned_torchcodec
+from embodied_ssl.datasets.io import frame_cache
+from embodied_ssl.datasets.io.frame_cache import CachedFrames, Form, Kept
 from embodied_ssl.datasets.io.frame_numbers import fitted
+from embodied_ssl.datasets.io.prepare_video import prepare_video
 from embodied_ssl.datasets.io.pyav_reader import PyAVBackend
 from embodied_ssl.datasets.io.video import VideoFrames
 from embodied_ssl.datasets.io.video_index import index_of
@@ -68,6 +71,27 @@ def exact_opened_anew(path: str) -> Read:
     return read
 
 
+def cached(path: str, form: Form) -> Read:
+    """Frames that were decoded once and kept."""
+    frames = CachedFrames(path, Kept(SHORT_SIDE, 0.0, form), partial(VideoFrames, path, SHORT_SIDE))
+    return lambda numbers: frames.take(numbers.tolist())
+
+
+def build_cache(path: str, form: Form) -> int:
+    """Keep all frames of a video as a user's `embodied-ssl prepare` does, anew whatever is there; bytes it takes."""
+    kept = Kept(SHORT_SIDE, 0.0, form)
+    entry = frame_cache.entry_path(path, kept)
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    entry.unlink(missing_ok=True)
+    return prepare_video(path, kept).bytes
+
+
+def cache(form: Form, title: str) -> Feed:
+    """Frames kept small on disk, every one of the video."""
+    build = partial(build_cache, form=form)
+    return Feed(f"cache-{form}", title, partial(cached, form=form), one_by_one=False, build=build)
+
+
 def window(together: int) -> Feed:
     """A window of 200 frames is visited once for several triplets."""
     draw = partial(jobs.triplets, together=together)
@@ -84,6 +108,8 @@ FEEDS = (
     window(4),
     window(16),
     window(64),
+    cache("jpeg", "frame cache, JPEG"),
+    cache("rgb", "frame cache, RGB"),
     Feed("clip-naive-decord", "naive decord", naive_decord, jobs.clip, "clips", needs="decord"),
     Feed("clip-naive-torchcodec", "naive torchcodec", naive_torchcodec, jobs.clip, "clips", needs="torchcodec"),
     Feed("clip-anew", "exact clip, opened anew", exact_opened_anew, jobs.clip, "clips"),
