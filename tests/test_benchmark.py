@@ -13,7 +13,7 @@ import odd_feeds
 import pytest
 
 from embodied_ssl.benchmark import jobs, tables
-from embodied_ssl.benchmark.feeds import BASELINES, FEEDS, Feed, chosen, window
+from embodied_ssl.benchmark.feeds import BASELINES, FEEDS, Feed, chosen, exact, window
 from embodied_ssl.benchmark.figures import TARGETS, Spread, Target, Timed, figures_of, target_for
 from embodied_ssl.benchmark.machine import Machine, this_machine
 from embodied_ssl.benchmark.made_videos import MadeVideo, drawn, number_in
