@@ -20,19 +20,23 @@ from embodied_ssl.datasets.ego4d import Ego4D
 from embodied_ssl.datasets.egtea import Egtea
 from embodied_ssl.datasets.epic_kitchens import EpicKitchens
 from embodied_ssl.datasets.frame_folders import FrameFolders
+from embodied_ssl.datasets.hmdb51 import Hmdb51
 from embodied_ssl.datasets.io import listing, pictures
 from embodied_ssl.datasets.io.numbered import number_shown, numbered, write_video
 from embodied_ssl.datasets.kitti_odometry import KittiOdometry
 from embodied_ssl.datasets.kitti_raw import KittiRaw
 from embodied_ssl.datasets.lerobot import LeRobot
 from embodied_ssl.datasets.picture_folder import PictureFolder
+from embodied_ssl.datasets.something_something import SomethingSomething
 from embodied_ssl.datasets.source import DataSpec, Sample, Source
+from embodied_ssl.datasets.ucf101 import Ucf101
 from embodied_ssl.datasets.video_folder import VideoFolder
 from embodied_ssl.errors import UserError
 
 EGOCENTRIC: list[type[DataSpec]] = [Ego4D, EpicKitchens, Egtea, CharadesEgo]
-SPECS: list[type[DataSpec]] = [PictureFolder, VideoFolder, FrameFolders, LeRobot, KittiRaw, KittiOdometry, Donkeycar, *EGOCENTRIC]
+ACTIONS: list[type[DataSpec]] = [Ucf101, Hmdb51, SomethingSomething]
 DRIVING: list[type[DataSpec]] = [KittiRaw, KittiOdometry, Donkeycar]
+SPECS: list[type[DataSpec]] = [PictureFolder, VideoFolder, FrameFolders, LeRobot, *DRIVING, *EGOCENTRIC, *ACTIONS]
 
 
 @pytest.fixture(scope="module", params=SPECS, ids=lambda kind: kind.__name__)
