@@ -51,7 +51,7 @@ class Rows:
             raise BadItem(self.name, str(error)) from None
         row_of = np.full(len(there), -1)
         row_of[frames] = np.arange(len(frames))
-        rows = row_of[np.searchsorted(there, shown)]
+        rows = row_of[np.searchsorted(there, shown - 1e-6)]  # the same times, however they were kept
         if (rows < 0).any():
             raise BadItem(self.name, f"the frame at {shown[np.argmin(rows)]:.3f} s has no row")
         return {field: columns[field][rows].astype(np.float32) for field in self.fields}
