@@ -111,8 +111,9 @@ class Look:
         if clip.rate or self.feed == "exact" or (self.feed == "auto" and self.decoder != "pyav"):
             return None  # other decoders round otherwise
         kept = Kept(self.short_side, self.fps, "jpeg" if self.feed == "jpeg" else "rgb")
-        if frame_cache.stored(clip.path, kept) is not None:
-            return CachedFrames(clip.path, kept, partial(self._decoded, clip))
+        frames = CachedFrames(clip.path, kept, partial(self._decoded, clip))
+        if frames.stored is not None:
+            return frames
         if self.feed != "auto":
             remembered(clip.path)  # says what is wrong with a broken file
             raise BadItem(clip.path, "its frames are not kept, or no longer those of the file; run embodied-ssl prepare")

@@ -370,6 +370,7 @@ def prepare(
     _write_json(json_file, found)
     if not found["made"] and not found["ready_before"]:
         raise UserError(f"none of the {len(videos)} videos of '{data}' can be read; the reasons are above")
+    _say(report.how_to_use())
 
 
 @app.command("list")
@@ -507,6 +508,8 @@ def _print_facts(facts: dict[str, Any]) -> None:
 def _print_left_out(items: list[dict[str, str]]) -> None:
     for item in items[:20]:
         _say(f"  left out: {item['name']}: {item['reason']}")
+    if len(items) > 20:
+        _say(f"  and {len(items) - 20} more; --json FILE lists them all")
 
 
 def _last_held_out(folder: Path) -> dict[str, float]:

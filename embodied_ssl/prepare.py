@@ -22,7 +22,7 @@ import numpy as np
 from embodied_ssl.datasets.io import array_cache, frame_cache
 from embodied_ssl.datasets.io.frame_cache import Form, Kept
 from embodied_ssl.datasets.io.frame_numbers import check_side, fitted
-from embodied_ssl.datasets.io.prepare_video import Outcome, prepare_video, size_there
+from embodied_ssl.datasets.io.prepare_video import Outcome, is_there, prepare_video, size_there
 from embodied_ssl.datasets.io.video_header import header_of
 from embodied_ssl.datasets.source import folders
 from embodied_ssl.datasets.video_spec import VideoSpec
@@ -76,9 +76,9 @@ class Plan:
         sizes: bytes of each.
         hours: of film.
         bytes_as: what the frames would take in each form.
-        there: bytes of kept frames, in the form chosen, that are on the disk already.
+        there: how many have frames in the form chosen on the disk already, or an index where no frames are to be kept.
         free: bytes free on the disk of the cache.
-        seconds: that it will take, roughly, with all workers and nothing there yet.
+        seconds: that the others will take, roughly, with all workers.
         kept: how frames will be kept; None for not at all.
         workers: processes.
     """
@@ -99,17 +99,15 @@ class Plan:
         said = [f"{len(self.videos)} video files, {film} of film, {shown_bytes(sum(self.sizes))}"]
         rgb, jpeg = (shown_bytes(self.bytes_as[form]) for form in get_args(Form))
         if self.kept is None:
-            return [*said, f"will index them only, in {_shown_seconds(self.seconds)} or so; no frames are kept"]
-        rate = f"{self.kept.fps:g} frames a second" if self.kept.fps else "every frame"
-        said.append(
-            f"{rate} at {self.kept.short_side} pixels: about {rgb} as rgb, {jpeg} as jpeg; {shown_bytes(self.free)} are free"
-        )
-        there = f", of which {shown_bytes(self.there)} are there" if self.there else ""
-        said.append(
-            f"will index them and keep frames as {self.kept.form} in {frame_cache.folder()}{there}; "
-            f"{_shown_seconds(self.seconds)} or so for all with {self.workers} workers"
-        )
-        return said
+            said.append("no frames will be kept")
+        else:
+            rate = f"{self.kept.fps:g} frames a second" if self.kept.fps else "every frame"
+            free = f"{shown_bytes(self.free)} are free in {frame_cache.folder()}"
+            said.append(f"{rate} at {self.kept.short_side} pixels: about {rgb} as rgb, {jpeg} as jpeg; {free}")
+        what = f"index them and keep frames as {self.kept.form}" if self.kept else "index them"
+        there = f"; {self.there} are there and will be checked" if self.there else ""
+        long = f"; {_shown_seconds(self.seconds)} or so" if self.there < len(self.videos) else ""
+        return [*said, f"will {what} with {self.workers} workers{there}{long}"]
 
 
 @dataclass(frozen=True)
@@ -141,6 +139,16 @@ class Report:
             "left_out": [{"name": one.video, "reason": one.reason} for one in self.outcomes if one.state == "bad"],
         }
 
+    def how_to_use(self) -> str:
+        """What a run must be told to profit from it."""
+        if self.kept is None:
+            return "runs on these videos begin at once now; frames are decoded when they are wanted"
+        rate = f" and data.fps={self.kept.fps:g}" if self.kept.fps else ""
+        which = f"runs with data.short_side={self.kept.short_side}{rate}"
+        if self.kept.form == "rgb":
+            return f"{which} read these frames by themselves: they are the bytes that decoding gives"
+        return f"{which} read these frames with --set data.feed=cache; JPEG alters pixels, so they must be asked for"
+
 
 def parse_bytes(text: str) -> int:
     """``20GB``, ``500 MB`` or a plain number of bytes.
@@ -161,13 +169,9 @@ def shown_bytes(count: float) -> str:
 
 
 def _shown_seconds(seconds: float) -> str:
-    return (
-        f"{max(1, round(seconds))} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} minutes"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} hours"
-    )
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def videos_of(spec: VideoSpec) -> tuple[list[str], list[BadItem]]:
@@ -195,9 +199,12 @@ def plan_for(videos: Sequence[str], order: Order) -> Plan:
     scale = sum(sizes) / max(1, sum(sizes[i] for i in looked))
     bytes_as: dict[Form, int] = {"rgb": int(pixels * scale * 3), "jpeg": int(pixels * scale * JPEG_BYTES)}
     free = shutil.disk_usage(_existing(frame_cache.folder())).free
-    kept, there = _choose(videos, order, bytes_as, free)
+    kept = _choose(videos, order, bytes_as, free)
+    absent = [size for video, size in zip(videos, sizes, strict=True) if not is_there(video, kept)]
+    seconds = work * scale * sum(absent) / max(1, sum(sizes))
     workers = min(len(videos), (os.cpu_count() or 1) if order.workers < 0 else max(1, order.workers))
-    return Plan(list(videos), sizes, film * scale / 3600, bytes_as, there, free, work * scale / max(1, workers), kept, workers)
+    there = len(videos) - len(absent)
+    return Plan(list(videos), sizes, film * scale / 3600, bytes_as, there, free, seconds / workers, kept, workers)
 
 
 def _size_of(video: str) -> int:
@@ -224,16 +231,16 @@ def _estimate(video: str, order: Order) -> tuple[float, float, float]:
     return header.seconds, frames * (SECONDS_A_FRAME + SECONDS_A_PIXEL * header.size[0] * header.size[1]), kept * height * width
 
 
-def _choose(videos: Sequence[str], order: Order, bytes_as: dict[Form, int], free: int) -> tuple[Kept | None, int]:
-    """How to keep frames, and the bytes that are there already in that way."""
+def _choose(videos: Sequence[str], order: Order, bytes_as: dict[Form, int], free: int) -> Kept | None:
+    """How to keep frames; those that are there already need no room."""
     if order.cache == "none":
-        return None, 0
+        return None
     forms: tuple[Form, ...] = get_args(Form) if order.cache == "auto" else (order.cache,)
     for form in forms:
         kept = Kept(order.short_side, order.fps, form)
-        there = size_there(videos, kept)
-        if bytes_as[form] - there <= OF_FREE * free and (order.cache != "auto" or bytes_as[form] <= order.budget):
-            return kept, there
+        fits = bytes_as[form] - size_there(videos, kept) <= OF_FREE * free
+        if fits and (order.cache != "auto" or bytes_as[form] <= order.budget):
+            return kept
     needed = " and ".join(f"{shown_bytes(bytes_as[form])} as {form}" for form in forms)
     limit = f" and --budget is {shown_bytes(order.budget)}" if order.cache == "auto" else ""
     raise UserError(
@@ -272,8 +279,8 @@ def _work(plan: Plan, progress: Progress, outcomes: dict[str, Outcome]) -> None:
                 busy.append(outcome.video)
                 continue
             outcomes[outcome.video] = outcome
-            film += outcome.seconds
-            rate = f"{film / max(1e-3, time.monotonic() - began):.0f} x real time"
+            film += outcome.seconds if outcome.state == "made" else 0
+            rate = f"{film / max(1e-3, time.monotonic() - began):.0f} x real time" if film else ""
             progress.update(len(outcomes), len(plan.videos), rate)
         if busy and len(busy) == len(waiting):
             time.sleep(WAIT)

@@ -348,7 +348,8 @@ def test_the_plan_is_what_it_then_takes(videos: Path, tmp_path: Path) -> None:
     assert plan.bytes_as["rgb"] == pytest.approx(GOOD * FRAMES * 24 * 32 * 3, rel=0.02)
     prepare(plan, Silent())
     again = plan_for(found, Order("auto", 24, workers=1))
-    assert again.there == pytest.approx(plan.bytes_as["rgb"], rel=0.1)
+    assert (plan.there, again.there, again.seconds) == (0, GOOD + BAD, 0)
+    assert plan.seconds > 0
     assert plan_for(found, Order("auto", 24, 10.0)).bytes_as["rgb"] == pytest.approx(plan.bytes_as["rgb"] / 3, rel=0.02)
 
 

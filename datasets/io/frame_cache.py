@@ -271,7 +271,7 @@ class CachedFrames:
 
     Args:
         video: the file that they are of.
-        kept: the settings; `stored` must have found a file for them.
+        kept: the settings; where `stored` is None for them, nothing is kept.
         decode: makes the handle on the same frames that decodes them, which also knows their times and motion.
     """
 
@@ -285,7 +285,7 @@ class CachedFrames:
 
     @cached_property
     def stored(self) -> Stored | None:
-        """The open file, one for all handles of a process."""
+        """The open file, one for all handles of a process; None when there is none that can be trusted."""
         return stored(self.video, self.kept)
 
     @cached_property

@@ -10,7 +10,6 @@ import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -139,13 +138,15 @@ def _seconds(frame: VideoFrame) -> float:
     return float(stamp(frame) or 0) * float(frame.time_base or 0)
 
 
+def is_there(video: str, kept: Kept | None) -> bool:
+    """Whether its index and what is to be kept of it lie in the cache, sound or not: a quick look for estimates."""
+    try:
+        return remembered(video) is not None and (kept is None or frame_cache.entry_path(video, kept).exists())
+    except BadItem:
+        return True
+
+
 def size_there(videos: Sequence[str], kept: Kept) -> int:
     """Bytes that the kept frames of these videos take already."""
-    return sum(_size(frame_cache.entry_path(video, kept)) for video in videos)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+    paths = (frame_cache.entry_path(video, kept) for video in videos)
+    return sum(path.stat().st_size for path in paths if path.exists())
