@@ -16,6 +16,7 @@ from embodied_ssl.datasets.source import DataSpec
 from embodied_ssl.evaluation.protocol import AnyProtocol, OnFeatures, OnNetworks
 
 HERE = Path(__file__).parent
+PLAIN = ("FrameFolders", "ClassFolder", "PictureFolder", "VideoFolder")  # readers of any folder, not of one data set
 
 
 def modules(folder: str) -> Iterator[ModuleType]:
@@ -48,8 +49,7 @@ def specs() -> list[type[DataSpec]]:
 
 def specs_for(folder: Path) -> list[type[DataSpec]]:
     """The readers that recognise a folder: the most specific first, a plain folder of pictures or videos last."""
-    plain = ("FrameFolders", "ClassFolder", "PictureFolder", "VideoFolder")
-    ordered = sorted(specs(), key=lambda kind: (plain.index(kind.__name__) if kind.__name__ in plain else -1, kind.__name__))
+    ordered = sorted(specs(), key=lambda kind: (PLAIN.index(kind.__name__) if kind.__name__ in PLAIN else -1, kind.__name__))
     return [kind for kind in ordered if kind.recognises(folder)]
 
 

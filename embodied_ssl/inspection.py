@@ -73,12 +73,16 @@ def unreadable(source: Source) -> list[BadItem]:
 def spec_at(given: str) -> DataSpec:
     """The reader for a folder, by what is in it: the most specific that can open it.
 
+    A copy of a known data set that its reader refuses is not read as any folder of files: Ego4D without the list of its
+    de-identified spans would then show them.
+
     Raises:
         UserError: no such folder, no reader recognises it, or those that do cannot read it (the first one's reason).
     """
     first = folders(given)[0]
     refused: UserError | None = None
-    for kind in discover.specs_for(first):
+    found = discover.specs_for(first)
+    for kind in [kind for kind in found if kind.__name__ not in discover.PLAIN] or found:
         spec: DataSpec = kind(root=given)  # type: ignore[call-arg]
         try:
             spec.open("all")

@@ -191,6 +191,13 @@ def test_broken_ego4d_is_explained(tmp_path: Path) -> None:
         dataclasses.replace(spec, videos="full_scale").open()
 
 
+def test_ego4d_without_its_metadata_is_no_folder_of_videos(tmp_path: Path) -> None:
+    Ego4D.tiny(tmp_path)
+    (tmp_path / "v2" / "ego4d.json").unlink()
+    with pytest.raises(UserError, match=r"has no ego4d\.json"):
+        spec_at(str(tmp_path))
+
+
 # EPIC-KITCHENS
 
 
