@@ -133,12 +133,14 @@ class CharadesEgo(VideoSpec):
     def tiny(cls, folder: Path) -> Self:
         """Five people, each with a script filmed from both views."""
         (folder / VIDEOS[0]).mkdir(parents=True)
-        heading = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length,egocentric,charades_video"
+        heading = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length,"
+        heading += "egocentric,charades_video"
         rows = []
         for person in range(5):
             for name, own in ((f"AAAA{person}", "No"), (f"AAAA{person}EGO", "Yes")):
                 actions = f"c{10 * person:03d} 0.00 0.50;c156 0.20 0.70"
-                rows.append(f'{name},S{person},Kitchen,6,7,Yes,"Walk, then sit.",chair,They walk.,{actions},0.83,{own},AAAA{person}')
+                described = '"Walk, then sit.",chair,They walk.'
+                rows.append(f"{name},S{person},Kitchen,6,7,Yes,{described},{actions},0.83,{own},AAAA{person}")
                 frames = [numbered(frame + 100 * (own == "Yes"), period=10 + 4 * person) for frame in range(20)]
                 write_video(folder / VIDEOS[0] / f"{name}.mp4", frames, rate=24)
         (folder / TABLE.format(part="train")).write_text("\n".join([heading, *rows[:6]]) + "\n")

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -77,7 +78,7 @@ def shown(seconds: float, hidden: Iterable[Span], segment: float) -> list[Span]:
             continue
         parts = math.ceil((end - start) / segment - 1e-9) if segment else 1
         edges = [start + (end - start) * part / parts for part in range(parts)] + [end]
-        cut += zip(edges, edges[1:], strict=False)
+        cut += pairwise(edges)
     return cut
 
 

@@ -34,7 +34,7 @@ COLUMNS = (
     *("narration_id", "video_id", "start_timestamp", "stop_timestamp", "start_frame", "stop_frame"),
     *("verb_class", "noun_class"),
 )
-_WORDS = {"auto": "videos/*.MP4 and no rgb_frames", "videos": "videos/*.MP4", "frames": "rgb_frames"}
+_WORDS = {"auto": "videos/*.MP4 or rgb_frames", "videos": "videos/*.MP4", "frames": "rgb_frames"}
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
@@ -80,7 +80,7 @@ def films_of(person: Path, form: str) -> tuple[dict[str, Film], list[BadItem]]:
             if place.suffix.lower() == ".mp4":
                 _add(found, bad, place, place.stem, pictures=False)
     if not found:
-        bad.append(BadItem(str(person), f"holds no {_WORDS[form]}"))
+        bad.append(BadItem(str(person), f"does not hold {_WORDS[form]}"))
     return found, bad
 
 
@@ -150,7 +150,7 @@ class EpicKitchens(VideoSpec):
                 films |= found
                 bad += unusable
             if not films:
-                raise UserError(f"no participant of '{root}' has {_WORDS[self.form].replace(' and no ', ' or ')}; accepted is {self.protocol}")
+                raise UserError(f"no participant's folder in '{root}' holds {_WORDS[self.form]}; accepted is {self.protocol}")
             if self.actions:
                 made, unusable = self._actions(root, films, prefix)
                 bad += unusable
@@ -179,7 +179,8 @@ class EpicKitchens(VideoSpec):
                     continue
                 clips[video, clip.span[0] if clip.span else 0.0, row["narration_id"]] = clip
         if not clips:
-            raise UserError(f"'{root}' has none of the videos that {', '.join(TABLES[part] for part in parts)} annotates; add some")
+            named = " and ".join(table.name for table in tables.values())
+            raise UserError(f"'{root}' has none of the videos whose actions {named} lists; add some")
         bad += [BadItem(video, f"{count} actions are annotated, but it is not there") for video, count in sorted(absent.items())]
         return [clips[key] for key in sorted(clips)], bad
 

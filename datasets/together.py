@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 
 def together(names: Iterable[str], links: Iterable[Sequence[str]]) -> dict[str, str]:
@@ -22,7 +23,7 @@ def together(names: Iterable[str], links: Iterable[Sequence[str]]) -> dict[str, 
         return name
 
     for link in links:
-        for one, other in zip(link, link[1:], strict=False):
+        for one, other in pairwise(link):
             first, second = sorted((root(one), root(other)))
             parent[second] = first
     return {name: root(name) for name in list(parent)}

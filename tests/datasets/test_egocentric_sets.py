@@ -266,7 +266,7 @@ def test_epic_names_what_it_leaves_out(tmp_path: Path) -> None:
     reasons = {Path(item.name).name: item.reason for item in source.bad}
     missing = {"P02", "P05", "P02_01", "P05_103"}
     assert set(reasons) == {"P03_102.tar", "P05_103.tar.gz", "holiday.MP4", "EPIC_100_train.csv: P01_101_0"} | missing
-    assert reasons["P02"] == "holds no videos/*.MP4 and no rgb_frames"
+    assert reasons["P02"] == "does not hold videos/*.MP4 or rgb_frames"
     assert "cut short" in reasons["P03_102.tar"]
     assert "1 actions are annotated" in reasons["P05_103"]
     assert "ends at 0.5 s and begins at 9 s" in reasons["EPIC_100_train.csv: P01_101_0"]
