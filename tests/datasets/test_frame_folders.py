@@ -171,3 +171,15 @@ def test_only_frames_are_recognised(tmp_path: Path) -> None:
     assert discover.specs_for(tmp_path / "kitti")[0] is KittiRaw
     write(tmp_path / "coco", {f"{number * number:012d}.jpg": number for number in range(9)})
     assert not FrameFolders.recognises(tmp_path / "coco")
+
+
+@pytest.mark.data
+def test_real_episodes_from_three_cameras(data_root: Path) -> None:
+    spec = FrameFolders(str(data_root / "bridge_mini"), rate=5, levels=1)
+    assert FrameFolders.recognises(data_root / "bridge_mini")
+    source = spec.open()
+    assert source.bad == []
+    assert (len(source), len(set(source.recordings))) == (51, 17)
+    frames = source[7]["frames"]
+    assert frames.seconds.tolist() == [number / 5 for number in range(10)]
+    assert frames.motion[1:].min() > 0

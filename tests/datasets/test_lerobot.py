@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embodied_ssl import discover
+from embodied_ssl.datasets.io import robot_rows
 from embodied_ssl.datasets.io.numbered import number_shown
 from embodied_ssl.datasets.io.robot_rows import own_frames
 from embodied_ssl.datasets.lerobot import TINY_CAMERAS, LeRobot
@@ -164,6 +165,26 @@ def test_own_frames_are_those_of_a_search_over_all_pairs() -> None:
     assert 50 < agreed < 190
 
 
+@pytest.mark.parametrize("rows_a_part", [46, 12, 1])
+def test_a_file_of_many_episodes_is_cut_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_a_part: int) -> None:
+    spec = LeRobot.tiny_v3(tmp_path / "cloth")
+    path = tmp_path / "cloth" / V3_ROWS
+    pq.write_table(pq.read_table(path), path, row_group_size=rows_a_part)
+    monkeypatch.setenv("EMBODIED_SSL_CACHE", str(tmp_path / "cache"))
+    opened: list[str] = []
+    source = spec.open()
+    expected = [source[index]["action"].tolist() for index in range(8)]
+    assert [row[0] for actions in expected[::2] for row in actions] == [100 * e + f for e in range(4) for f in range(10 + e)]
+    robot_rows._read_rows.cache_clear()
+    columns = robot_rows._columns
+    monkeypatch.setattr(robot_rows, "_columns", lambda path, *given: opened.append(path) or columns(path, *given))
+    assert [spec.open()[index]["action"].tolist() for index in range(8)] == expected
+    assert opened == []
+    change_table(path, lambda row: row | {"action": [7.0] * 3})
+    assert spec.open()[5]["action"].tolist() == [[7.0] * 3] * 12
+    assert set(opened) == {str(path)}
+
+
 @pytest.mark.parametrize("gone", [V2_VIDEO, V2_ROWS])
 def test_what_is_listed_and_absent_is_skipped_and_named(tmp_path: Path, gone: str) -> None:
     spec = LeRobot.tiny(tmp_path)
@@ -219,19 +240,20 @@ def test_pictures_in_place_of_videos_are_refused(tmp_path: Path) -> None:
         spec.open()
 
 
-@pytest.mark.parametrize("broken", ["cut", "nan", "ragged", "column"])
+@pytest.mark.parametrize("broken", ["cut", "nan", "ragged", "action", "timestamp"])
 def test_a_broken_file_of_rows_is_a_bad_item(tmp_path: Path, broken: str) -> None:
     spec, path = LeRobot.tiny(tmp_path), tmp_path / V2_ROWS
     if broken == "cut":
         path.write_bytes(path.read_bytes()[:-50])
-    elif broken == "column":
-        pq.write_table(pq.read_table(path).drop_columns(["action"]), path)
+    elif broken in ("action", "timestamp"):
+        pq.write_table(pq.read_table(path).drop_columns([broken]), path)
     else:
         actions = {"nan": [0.0, float("nan"), 0.0], "ragged": [0.0]}[broken]
         change_table(path, lambda row: row | {"action": actions} if row["frame_index"] == 3 else row)
     source = spec.open()
     assert len(source[0]["action"]) == 10
-    with pytest.raises(BadItem, match=r"episode_000002\.parquet"):
+    words = {"cut": "", "nan": "action has values", "ragged": "differ in length"}.get(broken, f"no column {broken}")
+    with pytest.raises(BadItem, match=rf"episode_000002\.parquet: .*{words}"):
         source[4]
 
 
