@@ -77,7 +77,7 @@ def test_feeds_that_go_wrong_say_so_and_stop_nobody(measured: Measured) -> None:
 
 def test_the_whole_run_is_shown_and_stored(measured: Measured) -> None:
     text = tables.as_text(measured, 2)
-    assert text.startswith("144p, GOP 12: 256x144, ")
+    assert re.match(r"144p, GOP 12: 256x144, 0\.\d Mbit/s, 7 s; index made once in \d+\.\d CPU s\n", text)
     assert re.search(r"^missing .* not installed$", text, re.MULTILINE)
     plan = Plan([TINY], [], 1, 2)
     stored = json.loads(json.dumps(as_json(this_machine(), plan, [measured])))
@@ -198,7 +198,7 @@ def test_a_baseline_that_is_missing_or_wrong_is_no_baseline() -> None:
     rows = figures_of({one.feed.name: one for one in found}, MadeVideo(360, 30, 60))
     assert [row.note for row in rows] == ["wrong frames: 2 of 6", "not installed", ""]
     assert (rows[2].over_decord, rows[2].over_torchcodec, rows[2].met) == (None, None, None)
-    text = tables.as_text(Measured(MadeVideo(360, 30, 60), 1.0, rows), 2)
+    text = tables.as_text(Measured(MadeVideo(360, 30, 60), 1.0, 0.5, rows), 2)
     assert "not installed" in text
     assert "wrong frames: 2 of 6" in text
 
@@ -212,7 +212,7 @@ def test_a_cache_pays_after_what_each_sample_saves() -> None:
     assert row.cost.met is True
     assert row.cost.paid_decord == pytest.approx(15)  # 3 s / 0.1 s = 30 samples for two minutes
     assert row.cost.paid_torchcodec == pytest.approx(30)
-    text = tables.as_text(Measured(MadeVideo(360, 30, 120), 1.0, [row]), 2)
+    text = tables.as_text(Measured(MadeVideo(360, 30, 120), 1.0, 0.5, [row]), 2)
     assert "15 a minute of naive decord" in text
 
 
@@ -251,7 +251,7 @@ def test_the_command_prints_and_writes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = figures_of({"exact": made_up("exact", [10])}, TINY)
-    monkeypatch.setattr("embodied_ssl.benchmark.video.run", lambda plan, progress: iter([Measured(TINY, 0.5, rows)]))
+    monkeypatch.setattr("embodied_ssl.benchmark.video.run", lambda plan, progress: iter([Measured(TINY, 0.5, 0.5, rows)]))
     files = ["--json", str(tmp_path / "b.json"), "--markdown", str(tmp_path / "b.md")]
     with pytest.raises(SystemExit) as ended:
         main(["bench", "video", "--size", "144p", "--gop", "12", "--seconds", "7", "--feeds", "exact", *files])

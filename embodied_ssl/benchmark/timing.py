@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -91,6 +92,7 @@ class Absent:
 
 def serve(pipe: Connection, feed: Feed, video: MadeVideo) -> None:
     """A worker's life: says whether the feed can run, then answers `Build`, `Check` and `Turn` until it is sent None."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
     cv2.setNumThreads(0)  # as our loader's workers and torch's do
     try:
         if feed.needs != "av":
@@ -102,11 +104,15 @@ def serve(pipe: Connection, feed: Feed, video: MadeVideo) -> None:
     except Exception as error:  # a package that lacks its own libraries can raise anything
         pipe.send(Absent(_why(error)))
         return
-    while (asked := pipe.recv()) is not None:
-        if isinstance(asked, Build):
-            pipe.send(_built(feed, video))
-        else:
-            pipe.send(_timed(feed, video, asked) if isinstance(asked, Turn) else _checked(feed, video, asked))
+    with suppress(EOFError, BrokenPipeError):  # should the main process be gone
+        while (asked := pipe.recv()) is not None:
+            pipe.send(_answer(feed, video, asked))
+
+
+def _answer(feed: Feed, video: MadeVideo, asked: Turn | Check | Build) -> Measure | Checked | Built | None:
+    if isinstance(asked, Build):
+        return _built(feed, video)
+    return _timed(feed, video, asked) if isinstance(asked, Turn) else _checked(feed, video, asked)
 
 
 def _why(error: Exception) -> str:
