@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -63,61 +62,6 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def claimed(path: Path) -> Iterator[IO[bytes] | None]:
-    """The temporary of ``path``, empty and locked, or None while another process or thread holds it.
-
-    Rename it over ``path`` when it is whole; it is removed otherwise. A killed process holds no lock, so the next to come
-    takes over the temporary it left. Whoever gets it must look first whether ``path`` has been finished meanwhile.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
-    while True:
-        file = open(temporary, "r+b", opener=_made_if_absent)  # noqa: SIM115
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            yield None
-            return
-        if _names(temporary, file):
-            break
-        file.close()  # whoever held it renamed or removed it just before the lock was ours
-    with file:
-        file.truncate(0)
-        try:
-            yield file
-        finally:
-            if _names(temporary, file):
-                temporary.unlink(missing_ok=True)
-
-
-def _made_if_absent(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT, 0o666)
-
-
-def _names(path: Path, file: IO[bytes]) -> bool:
-    """Whether an open file is the one that a path leads to."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False
-
-
-def remove_unclaimed(folder: Path) -> int:
-    """Remove the temporaries in a folder that no living process has claimed; returns how many."""
-    removed = 0
-    for path in sorted(folder.glob(f"{TEMPORARY}*")):
-        with suppress(FileNotFoundError, BlockingIOError), open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _names(path, file):
-                path.unlink()
-                removed += 1
-    return removed
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from embodied_ssl.claims import remove_unclaimed
 from embodied_ssl.datasets.io import array_cache, frame_cache
 from embodied_ssl.datasets.io.frame_cache import Form, Kept
 from embodied_ssl.datasets.io.frame_numbers import check_side, fitted
@@ -27,7 +28,6 @@ from embodied_ssl.datasets.io.video_header import header_of
 from embodied_ssl.datasets.source import folders
 from embodied_ssl.datasets.video_spec import VideoSpec
 from embodied_ssl.errors import BadItem, UserError, suggest
-from embodied_ssl.files import remove_unclaimed
 from embodied_ssl.piecework import finished
 from embodied_ssl.progress import Progress
 

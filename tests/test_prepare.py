@@ -227,7 +227,7 @@ def test_killed_between_writing_and_naming(videos: Path, tmp_path: Path, monkeyp
 
 
 def test_temporaries_of_the_dead_go_and_those_of_the_living_stay(videos: Path, cache: Path) -> None:
-    from embodied_ssl.files import claimed
+    from embodied_ssl.claims import claimed
 
     frame_cache.folder().mkdir(parents=True)
     dead = frame_cache.folder() / f"{TEMPORARY}of a video that is gone"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied_ssl.files import claimed
+from embodied_ssl.claims import claimed
 from embodied_ssl.keys import digest
 
 Arrays = dict[str, NDArray[Any]]

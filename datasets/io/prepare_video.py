@@ -16,6 +16,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from embodied_ssl.claims import claimed
 from embodied_ssl.datasets.io import frame_cache
 from embodied_ssl.datasets.io.frame_cache import Kept, Stored, Untrusted, Writer
 from embodied_ssl.datasets.io.frame_numbers import fitted
@@ -24,7 +25,6 @@ from embodied_ssl.datasets.io.selected import at_rate
 from embodied_ssl.datasets.io.video_index import VideoIndex, fingerprint, index_anew, remembered, upright_size
 from embodied_ssl.datasets.io.video_stream import stamp
 from embodied_ssl.errors import BadItem
-from embodied_ssl.files import claimed
 from embodied_ssl.keys import digest
 from embodied_ssl.piecework import check_stop
 
