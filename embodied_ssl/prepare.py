@@ -242,10 +242,12 @@ def _choose(videos: Sequence[str], order: Order, bytes_as: dict[Form, int], free
         if fits and (order.cache != "auto" or bytes_as[form] <= order.budget):
             return kept
     needed = " and ".join(f"{shown_bytes(bytes_as[form])} as {form}" for form in forms)
-    limit = f" and --budget is {shown_bytes(order.budget)}" if order.cache == "auto" else ""
+    limit, budget = (
+        (f" and --budget is {shown_bytes(order.budget)}", "a larger --budget, ") if order.cache == "auto" else ("", "")
+    )
     raise UserError(
         f"the frames need {needed}, but {shown_bytes(free)} are free in '{frame_cache.folder()}'{limit}; give a smaller --fps, "
-        "a larger --budget, another disk (the environment's EMBODIED_SSL_CACHE), or --cache none"
+        f"{budget}another disk (the environment's EMBODIED_SSL_CACHE), or --cache {'jpeg' if order.cache == 'rgb' else 'none'}"
     )
 
 
