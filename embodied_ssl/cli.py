@@ -51,6 +51,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue what is in --ou
 def pretrain(
     config: Annotated[str, typer.Argument(help="A config's name (see `list configs`) or the path of a .py file.")],
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as data.root=FOLDER.")] = [],  # noqa: B006
+    reader: Reader = "",
     steps: Annotated[int, typer.Option(help="Length of the run in steps (part of the config); 0 leaves the config's.")] = 0,
     stop_after: Annotated[int, typer.Option(min=0, help="End early after this many steps, saved; 0 for never.")] = 0,
     seed: Annotated[int, typer.Option(min=-1, help="Decides every random draw (part of the config); -1 leaves it.")] = -1,
@@ -65,12 +66,13 @@ def pretrain(
 ) -> None:
     """Train a backbone without labels."""
     from embodied_ssl import config as configs
+    from embodied_ssl.inspection import better_reader, read_as
     from embodied_ssl.progress import Silent, shown
     from embodied_ssl.start import Options, Stopped
     from embodied_ssl.trainer import pretrain as train
 
     changes = [*set_, *([f"steps={steps}"] if steps else []), *([f"seed={seed}"] if seed >= 0 else [])]
-    stages = configs.load(config)
+    stages = [read_as(stage, reader) if reader else stage for stage in configs.load(config)]
     for change in changes:
         stages = [configs.override(stage, change) for stage in stages]
     stages = [configs.with_absolute_roots(stage) for stage in stages]
@@ -80,13 +82,16 @@ def pretrain(
     if main_rank:
         for stage in stages:
             _say("\n".join(configs.describe(stage)))
+            if note := better_reader(stage):
+                _say(note)
     with shown("pretrain") if main_rank else nullcontext(Silent()) as progress:
         try:
             train(stages, folder, options, progress)
         except Stopped as stopped:
             also = (f"--device {device} " if device != "auto" else "") + ("--deterministic " if deterministic else "")
             where = f"--out {shlex.quote(str(folder))} --resume"
-            again = f"embodied-ssl pretrain {shlex.quote(config)} {_as_given(changes)}{also}{where}"
+            read = f"--as {reader} " if reader else ""
+            again = f"embodied-ssl pretrain {shlex.quote(config)} {read}{_as_given(changes)}{also}{where}"
             progress.say(f"stopped at step {stopped.step} of {stages[stopped.stage].steps}, saved; continue with: {again}")
             if stopped.by_signal:
                 sys.exit(130)
@@ -302,15 +307,17 @@ def embed(
 def show(
     config: Annotated[str, typer.Argument(help="A config's name or the path of a .py file.")],
     on: Annotated[str, typer.Option("--on", metavar="DATA", help="The data folder.")] = "",
+    reader: Reader = "",
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = [],  # noqa: B006
     out: Annotated[str, typer.Option(metavar="FILE", help="The PNG to write.")] = "views.png",
     json_file: Json = "",
 ) -> None:
     """Draw what a config's view makes of the data, before any training."""
     from embodied_ssl import config as configs
-    from embodied_ssl.inspection import view_panels, with_data, write_sheet
+    from embodied_ssl.inspection import read_as, view_panels, with_data, write_sheet
 
     run = configs.load(config)[0]
+    run = read_as(run, reader) if reader else run
     for change in set_:
         run = configs.override(run, change)
     if Path(out).suffix != ".png":

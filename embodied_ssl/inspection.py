@@ -15,7 +15,7 @@ from embodied_ssl import config, discover, held_out
 from embodied_ssl.config import Run
 from embodied_ssl.core import Method, Panel
 from embodied_ssl.datasets.source import DataSpec, Source, folders
-from embodied_ssl.errors import BadItem, UserError
+from embodied_ssl.errors import BadItem, UserError, suggest
 from embodied_ssl.files import atomic
 from embodied_ssl.keys import generator, torch_seed
 from embodied_ssl.loader import Feed, Stream
@@ -116,6 +116,33 @@ def with_data(run: Run, given: str) -> Run:
     if isinstance(run.data, Mapping):
         raise UserError("a multi-task run reads several folders; set each with --set data.TASK.root=FOLDER")
     return dataclasses.replace(run, data=dataclasses.replace(run.data, root=given))  # type: ignore[type-var]
+
+
+def read_as(run: Run, reader: str) -> Run:
+    """The run with its data read by another reader; what both can be told, such as ``short_side``, stays as the config says.
+
+    Raises:
+        UserError: no such reader, or a multi-task run, whose tasks each have their own.
+    """
+    if isinstance(run.data, Mapping):
+        raise UserError("a multi-task run has a reader for each task; name them in a config of your own instead of --as")
+    known = {kind.__name__: kind for kind in discover.specs()}
+    if reader not in known:
+        raise UserError(f"no reader is called '{reader}'{suggest(reader, known)}; see `embodied-ssl list datasets`")
+    wanted = {field.name for field in dataclasses.fields(known[reader]) if field.init}  # type: ignore[arg-type]
+    told = {field.name: getattr(run.data, field.name) for field in dataclasses.fields(run.data)}  # type: ignore[arg-type]
+    return dataclasses.replace(run, data=known[reader](**{name: value for name, value in told.items() if name in wanted}))
+
+
+def better_reader(run: Run) -> str:
+    """What to say where a plain reader is about to read a data set that a reader of its own knows; "" where all is well."""
+    if isinstance(run.data, Mapping) or type(run.data).__name__ not in discover.PLAIN or not run.data.root:
+        return ""
+    for root in folders(run.data.root):
+        found = [kind for kind in discover.specs_for(root) if kind.__name__ not in discover.PLAIN]
+        if found:
+            return f"note: '{root}' looks like {found[0].protocol}; --as {found[0].__name__} reads it as such"
+    return ""
 
 
 def view_panels(run: Run, count: int = 8) -> list[Panel]:
