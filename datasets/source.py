@@ -70,7 +70,10 @@ class Frames(Protocol):
 
     @property
     def motion(self) -> NDArray[np.float32]:
-        """How much each frame differs from the one before [n], in grey levels 0..255; the first is 0."""
+        """How much moved since the frame before [n]: their mean difference in grey levels 0..255, or mean optical flow in pixels.
+
+        The first frame of every shot has 0.
+        """
 
     @property
     def shots(self) -> NDArray[np.int64]:

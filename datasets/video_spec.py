@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets.io import frame_cache
+from embodied_ssl.datasets.io.flow import MotionKind, check_kind
 from embodied_ssl.datasets.io.frame_cache import CachedFrames, Form, Kept
 from embodied_ssl.datasets.io.frame_folder import folder_frames
 from embodied_ssl.datasets.io.frame_numbers import check_side
@@ -80,12 +81,14 @@ class Look:
         fps: frames a second to look at; 0 for all there are.
         feed: ``exact`` decodes; ``auto`` reads kept rgb frames where there are any, which are the same bytes; ``rgb`` and
             ``jpeg`` read frames kept so, and nothing else.
+        motion: how a frame's motion is measured.
     """
 
     short_side: int
     decoder: str
     fps: float
     feed: Literal["auto", "exact", "rgb", "jpeg"] = "auto"
+    motion: MotionKind = "difference"
 
     def frames(self, clip: Clip) -> Frames:
         """The lazy handle on a clip's frames; nothing is decoded yet."""
@@ -127,10 +130,10 @@ class Look:
     def _whole(self, clip: Clip) -> Frames:
         """All frames of the file, folder or tar that a clip is from."""
         if not clip.rate:
-            return VideoFrames(clip.path, self.short_side, self.decoder)
+            return VideoFrames(clip.path, self.short_side, self.decoder, self.motion)
         if clip.path.lower().endswith(".tar"):
-            return TarFrames(clip.path, clip.rate, self.short_side)
-        return folder_frames(clip.path, clip.rate, self.short_side)
+            return TarFrames(clip.path, clip.rate, self.short_side, self.motion)
+        return folder_frames(clip.path, clip.rate, self.short_side, self.motion)
 
 
 class Videos(Source):
@@ -172,6 +175,9 @@ class VideoSpec(DataSpec):
         fps: frames a second to look at, the same times for every way of reading; 0 for all there are.
         feed: ``exact`` decodes; ``cache`` reads the frames that ``embodied-ssl prepare`` kept, rgb or JPEG; ``auto`` reads
             rgb frames where they are kept, which are the same bytes, and decodes elsewhere.
+        motion: how a frame's motion is measured, which samplers weigh frames by: ``difference`` to the frame before is found
+            when a video is indexed and stands in for the optical flow that papers use; ``dis`` and ``farneback`` are flow, at
+            the price of one more pass over each video.
     """
 
     root: str = ""
@@ -179,6 +185,7 @@ class VideoSpec(DataSpec):
     decoder: Literal["pyav", "decord", "torchcodec"] = "pyav"
     fps: float = 0.0
     feed: Literal["auto", "exact", "cache"] = "auto"
+    motion: MotionKind = "difference"
 
     @abstractmethod
     def clips(self, roots: Sequence[Path]) -> tuple[list[Clip], list[BadItem]]:
@@ -191,12 +198,15 @@ class VideoSpec(DataSpec):
     def open(self, split: Split = "all") -> Source:
         backend(self.decoder)
         check_side(self.short_side)
+        check_kind(self.motion)
         if self.fps < 0:
             raise UserError(f"fps is {self.fps:g}; give frames a second, or 0 for all there are")
         found, bad = self.clips(folders(self.root))
         chosen = [found[i] for i in in_split([clip.recording for clip in found], split)]
         provides = frozenset.intersection(*{clip.fields for clip in found})
-        look = Look(self.short_side, self.decoder, self.fps, self._form(found) if self.feed == "cache" else self.feed)
+        look = Look(
+            self.short_side, self.decoder, self.fps, self._form(found) if self.feed == "cache" else self.feed, self.motion
+        )
         return Videos(f"{len(chosen)} videos of {self.root}", chosen, bad, look, provides)
 
     def _form(self, clips: Sequence[Clip]) -> Form:

@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from embodied_ssl.datasets.io.flow import MotionKind
 from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.io.pictures import SUFFIXES
 from embodied_ssl.errors import BadItem
@@ -70,13 +71,14 @@ def read_times(path: str, count: int) -> NDArray[np.float64]:
     return times
 
 
-def folder_frames(folder: str, rate: float, short_side: int | None) -> PictureSequence:
+def folder_frames(folder: str, rate: float, short_side: int | None, motion: MotionKind = "difference") -> PictureSequence:
     """The pictures right inside a folder, in the order of their numbers.
 
     Args:
         folder: its path.
         rate: pictures a second, by their numbers; a ``timestamps.txt`` or ``times.txt`` in the folder goes before it.
         short_side: frames are scaled so that their shorter side has so many pixels; None leaves them as they are.
+        motion: how a frame's motion is measured, see `embodied_ssl.datasets.io.flow`.
 
     Raises:
         BadItem: it cannot be read, has no numbered pictures, or its list of times does not fit.
@@ -87,7 +89,7 @@ def folder_frames(folder: str, rate: float, short_side: int | None) -> PictureSe
         files, seconds = _listed(folder, rate, times, changed)
     except OSError as error:
         raise BadItem(folder, f"cannot be read ({error.strerror})") from None
-    return PictureSequence(folder, files, seconds, short_side)
+    return PictureSequence(folder, files, seconds, short_side, motion)
 
 
 @lru_cache(maxsize=64)

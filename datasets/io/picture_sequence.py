@@ -8,13 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied_ssl.datasets.io import array_cache, pictures
+from embodied_ssl.datasets.io import array_cache, flow, pictures, survey
+from embodied_ssl.datasets.io.borders import in_pixels
+from embodied_ssl.datasets.io.flow import MotionKind
 from embodied_ssl.datasets.io.frame_numbers import check_side, checked, fitted
-from embodied_ssl.datasets.io.video_index import MOTION_SIZE, MotionMeter
+from embodied_ssl.datasets.io.greys import grey_of
+from embodied_ssl.datasets.io.survey import Findings, Survey
 from embodied_ssl.datasets.source import Box, Pixels
 from embodied_ssl.errors import BadItem
 
@@ -27,21 +29,29 @@ class PictureSequence:
         files: their names, in order.
         seconds: when each was taken, float64 [n].
         short_side: scale so that the shorter side has so many pixels; None leaves them as they are.
+        motion: what ``motion`` gives, see `embodied_ssl.datasets.io.flow`.
     """
 
     def __init__(
-        self, folder: Path | str, files: Sequence[str], seconds: NDArray[np.float64], short_side: int | None = None
+        self,
+        folder: Path | str,
+        files: Sequence[str],
+        seconds: NDArray[np.float64],
+        short_side: int | None = None,
+        motion: MotionKind = "difference",
     ) -> None:
         if len(files) != len(seconds):
             raise ValueError(f"{len(files)} files but {len(seconds)} times")
         check_side(short_side)
+        flow.check_kind(motion)
         self.folder = str(folder)
         self.files = list(files)
         self._seconds = np.asarray(seconds, np.float64)
         self.short_side = short_side
+        self.motion_kind = motion
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("motion", "size")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("size", "findings", "flow")}
 
     @property
     def name(self) -> str:
@@ -77,33 +87,55 @@ class PictureSequence:
         return frames[places]
 
     @cached_property
-    def motion(self) -> NDArray[np.float32]:
-        """As for a video; found by one pass over the pictures when first asked for, then remembered."""
-        key: tuple[int | str, ...] = ("picture motion", 1, os.path.abspath(self.folder), *self._marks())
+    def findings(self) -> Findings:
+        """Motion, shots and content, found by one pass over the pictures when first asked for, then remembered."""
+        key: tuple[int | str, ...] = ("picture survey", survey.VERSION, *self._key())
         kept = array_cache.recall(*key)
-        if kept is not None and len(kept.get("motion", ())) == len(self):
-            return kept["motion"].astype(np.float32)
-        meter = MotionMeter()
-        for number in range(len(self)):
-            try:
-                levels = cv2.cvtColor(self._read(number), cv2.COLOR_RGB2GRAY)
-                meter.add(np.asarray(cv2.resize(levels, MOTION_SIZE[::-1], interpolation=cv2.INTER_AREA), np.uint8))
-            except BadItem:
-                meter.skip()
-        scores = np.array(meter.scores, np.float32)
-        array_cache.keep({"motion": scores}, *key)
-        return scores
+        if kept is not None and {"motion", "shots", "content"} <= kept.keys() and len(kept["motion"]) == len(self):
+            top, left, height, width = kept["content"].tolist()
+            return Findings(kept["motion"], kept["shots"], (top, left, height, width))
+        seen = Survey()
+        for picture in self._greys():
+            if picture is None:
+                seen.skip()
+            else:
+                seen.add(picture)
+        found = seen.findings()
+        array_cache.keep({"motion": found.motion, "shots": found.shots, "content": np.array(found.content)}, *key)
+        return found
+
+    @cached_property
+    def flow(self) -> NDArray[np.float32]:
+        """Mean optical flow of every frame [n]; found by another such pass."""
+        return flow.kept_flow(self.motion_kind, self._greys, self.shots, *self._key())
+
+    @property
+    def motion(self) -> NDArray[np.float32]:
+        return self.findings.motion if self.motion_kind == "difference" else self.flow
 
     @property
     def shots(self) -> NDArray[np.int64]:
-        return np.zeros(len(self), np.int64)
+        return self.findings.shots
 
     @property
     def content(self) -> Box:
-        return 0, 0, *fitted(self.size, self.short_side)
+        return in_pixels(self.findings.content, fitted(self.size, self.short_side))
+
+    def _greys(self) -> Iterator[NDArray[np.uint8] | None]:
+        """Every picture in grey levels, None for one that cannot be read."""
+        for number in range(len(self)):
+            try:
+                picture = grey_of(self._read(number))
+            except BadItem:
+                yield None
+            else:
+                yield picture
+
+    def _key(self) -> tuple[str, ...]:
+        return (os.path.abspath(self.folder), *self._marks())
 
     def _marks(self) -> Iterator[str]:
-        """Each file's name, size and time of change, so that the score is found anew when one changes."""
+        """Each file's name, size and time of change, so that what was found is found anew when one changes."""
         for file in self.files:
             try:
                 found = os.stat(os.path.join(self.folder, file))

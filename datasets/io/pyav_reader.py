@@ -15,8 +15,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from embodied_ssl.datasets.io.frame_numbers import fitted
+from embodied_ssl.datasets.io.greys import grey, sketch_of
 from embodied_ssl.datasets.io.open_readers import OpenReaders
-from embodied_ssl.datasets.io.video_index import VideoIndex, grey, sketch_of
+from embodied_ssl.datasets.io.video_index import VideoIndex
 from embodied_ssl.datasets.io.video_stream import Sweep, open_video
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import BadItem

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets.io import array_cache, pictures
+from embodied_ssl.datasets.io.flow import MotionKind
 from embodied_ssl.datasets.io.frame_folder import in_order, seconds_of
 from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.io.video_index import fingerprint
@@ -125,14 +126,15 @@ class TarFrames(PictureSequence):
         path: the tar.
         rate: pictures a second.
         short_side: frames are scaled so that their shorter side has so many pixels; None leaves them as they are.
+        motion: how a frame's motion is measured, see `embodied_ssl.datasets.io.flow`.
 
     Raises:
         BadItem: see `tar_index`.
     """
 
-    def __init__(self, path: str, rate: float, short_side: int | None = None) -> None:
+    def __init__(self, path: str, rate: float, short_side: int | None = None, motion: MotionKind = "difference") -> None:
         self.index = tar_index(path)
-        super().__init__(path, self.index.files, seconds_of(self.index.numbers, rate), short_side)
+        super().__init__(path, self.index.files, seconds_of(self.index.numbers, rate), short_side, motion)
 
     def _read(self, number: int) -> Pixels:
         name = f"{self.folder}:{self.files[number]}"

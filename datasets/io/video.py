@@ -10,11 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from embodied_ssl.datasets.io import flow
+from embodied_ssl.datasets.io.borders import in_pixels
 from embodied_ssl.datasets.io.decord_reader import DecordBackend
+from embodied_ssl.datasets.io.flow import MotionKind
 from embodied_ssl.datasets.io.frame_numbers import check_side, checked, fitted
 from embodied_ssl.datasets.io.pyav_reader import PyAVBackend
 from embodied_ssl.datasets.io.torchcodec_reader import TorchcodecBackend
-from embodied_ssl.datasets.io.video_index import VideoIndex, fingerprint, index_of
+from embodied_ssl.datasets.io.video_index import VideoIndex, fingerprint, greys, index_of
 from embodied_ssl.datasets.source import Box, Pixels
 from embodied_ssl.errors import BadItem, UserError, suggest
 
@@ -51,17 +54,26 @@ class VideoFrames:
         path: the file.
         short_side: scale frames so that the shorter side has so many pixels; None leaves them as they are.
         decoder: ``"pyav"``, ``"decord"`` or ``"torchcodec"``.
+        motion: what ``motion`` gives, see `embodied_ssl.datasets.io.flow`.
     """
 
-    def __init__(self, path: Path | str, short_side: int | None = None, decoder: str = "pyav") -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        short_side: int | None = None,
+        decoder: str = "pyav",
+        motion: MotionKind = "difference",
+    ) -> None:
         backend(decoder)
         check_side(short_side)
+        flow.check_kind(motion)
         self.path = str(path)
         self.short_side = short_side
         self.decoder = decoder
+        self.motion_kind = motion
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "index"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("index", "flow")}
 
     @cached_property
     def index(self) -> VideoIndex:
@@ -81,7 +93,12 @@ class VideoFrames:
 
     @property
     def motion(self) -> NDArray[np.float32]:
-        return self.index.motion
+        return self.index.motion if self.motion_kind == "difference" else self.flow
+
+    @cached_property
+    def flow(self) -> NDArray[np.float32]:
+        """Mean optical flow of every frame [n]; found by another pass over the file, then remembered."""
+        return flow.kept_flow(self.motion_kind, lambda: greys(self.path, self.index), self.shots, *self.index.fingerprint)
 
     @property
     def shots(self) -> NDArray[np.int64]:
@@ -89,9 +106,7 @@ class VideoFrames:
 
     @property
     def content(self) -> Box:
-        height, width = fitted(self.index.size, self.short_side)
-        top, left, tall, wide = self.index.content
-        return round(top * height), round(left * width), round(tall * height), round(wide * width)
+        return in_pixels(self.index.content, fitted(self.index.size, self.short_side))
 
     def take(self, indices: Sequence[int]) -> Pixels:
         numbers = checked(indices, len(self), self.name)

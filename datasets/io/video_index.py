@@ -1,33 +1,35 @@
 """One pass over a video finds every frame that can be shown, once and for all: it decodes, so what it lists exists.
 
 Edit lists, B-frames, variable frame rates, late starts and cut-off files need no special case then. The same pass
-scores how much each frame moves, which is what samplers weigh frames by.
+surveys what is seen: how much each frame moves, where shots are cut, what lies inside borders.
 """
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from embodied_ssl.datasets.io import array_cache
+from embodied_ssl.datasets.io import array_cache, survey
+from embodied_ssl.datasets.io.borders import upright
+from embodied_ssl.datasets.io.greys import SKETCH_SIZE, grey, sketch_of
+from embodied_ssl.datasets.io.survey import Survey
 from embodied_ssl.datasets.io.video_stream import Sweep, open_video
 from embodied_ssl.errors import BadItem
 
-VERSION = 2  # of the stored form and of what the pass decides; raise it when either changes
-MOTION_SIZE = (90, 160)  # height and width of the grey picture that motion is measured on
-SKETCH_SIZE = (8, 8)
+VERSION = 3  # of the stored form and of what the pass decides; raise it when either changes
 IN_MEMORY = 256
+
+VERSIONS = (VERSION, survey.VERSION)
 
 # Is given every sound frame with its number during a pass, as decoded, not turned upright. Number 0 begins anew: a file
 # without usable times is passed over twice, and what was given before then counts no more.
@@ -44,7 +46,7 @@ class VideoIndex:
         keyframes: times from which decoding can begin; a frame is safe to decode from any keyframe not after it, int64 [k].
         rotation: quarter turns counter-clockwise that make a decoded frame upright.
         size: height and width of an upright frame.
-        motion: mean absolute difference to the frame before at 160x90, in grey levels, float32 [n]; the first is 0.
+        motion: mean absolute difference to the frame before at 160x90, in grey levels, float32 [n]; the first of a shot is 0.
         shots: which uncut shot each frame is of, int64 [n].
         content: what lies inside black bars and burnt-in borders: top, left, height, width as shares of the upright frame.
         sketch: each frame as 8x8 grey cells, as decoded (not turned), uint8 [n, 8, 8]: what a frame read later must look like.
@@ -84,25 +86,6 @@ class VideoIndex:
         return float(np.diff(self.seconds).min()) if len(self) > 1 else 1.0
 
 
-class MotionMeter:
-    """Scores frames one after another by how much each differs from the one before."""
-
-    def __init__(self) -> None:
-        self.scores: list[float] = []
-        self._before: NDArray[np.int16] | None = None
-
-    def add(self, grey: NDArray[np.uint8]) -> None:
-        """Score the next frame, given in grey levels [90, 160]."""
-        now = grey.astype(np.int16)  # uint8 differences would wrap around: 3 - 5 = 254
-        self.scores.append(0.0 if self._before is None else float(np.abs(now - self._before).mean()))
-        self._before = now
-
-    def skip(self) -> None:
-        """A frame that cannot be seen: it and the next score 0, so that no sampler seeks them out."""
-        self.scores.append(0.0)
-        self._before = None
-
-
 def fingerprint(path: Path | str) -> tuple[str, int, int]:
     """Absolute path, size and time of change in nanoseconds.
 
@@ -138,7 +121,7 @@ def scan(path: Path | str, each: Each | None = None) -> VideoIndex:
 def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool, each: Each | None) -> tuple[VideoIndex, int]:
     """The index as found in one pass, and how many frames had no usable time."""
     container, stream = open_video(path)
-    meter, shrink = MotionMeter(), VideoReformatter()
+    seen, shrink = Survey(), VideoReformatter()
     pts: list[int] = []
     sketches: list[NDArray[np.uint8]] = []
     rotation, size = 0, (0, 0)
@@ -151,19 +134,20 @@ def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool, eac
                 rotation, size = upright_size(frame)
             pts.append(time)
             small = grey(frame, shrink)
-            meter.add(small)
+            seen.add(small)
             sketches.append(sketch_of(small))
             if each is not None:
                 each(len(pts) - 1, frame)
+    found = seen.findings()
     index = VideoIndex(
         pts=np.array(pts, np.int64),
         time_base=time_base,
         keyframes=np.unique(np.array([] if by_order else sweep.keyframes, np.int64)),
         rotation=rotation,
         size=size,
-        motion=np.array(meter.scores, np.float32),
-        shots=np.zeros(len(pts), np.int64),
-        content=(0.0, 0.0, 1.0, 1.0),
+        motion=found.motion,
+        shots=found.shots,
+        content=upright(found.content, rotation),
         sketch=np.array(sketches, np.uint8).reshape(-1, *SKETCH_SIZE),
         open_gop=sweep.open_gop,
         errors=sweep.errors,
@@ -174,23 +158,31 @@ def _pass_over(path: Path | str, mark: tuple[str, int, int], by_order: bool, eac
     return index, sweep.unplaced
 
 
+def greys(path: Path | str, index: VideoIndex) -> Iterator[NDArray[np.uint8]]:
+    """Every frame of an index in grey levels [90, 160], in order; decodes the whole file again.
+
+    Raises:
+        BadItem: it no longer holds these frames.
+    """
+    container, stream = open_video(path)
+    shrink, number = VideoReformatter(), 0
+    with container:
+        for time, frame in Sweep(container, stream, index.by_order):
+            if number == len(index) or time != index.pts[number]:
+                break
+            yield grey(frame, shrink)
+            number += 1
+        else:
+            if number == len(index):
+                return
+    raise BadItem(str(path), f"frame {number} is not as it was when the file was indexed")
+
+
 def upright_size(frame: VideoFrame) -> tuple[int, tuple[int, int]]:
     """Quarter turns counter-clockwise that a frame needs, and its height and width after them."""
     turns = round(frame.rotation / 90) % 4
     size = (frame.height, frame.width)
     return turns, size if turns % 2 == 0 else (size[1], size[0])
-
-
-def grey(frame: VideoFrame, shrink: VideoReformatter) -> NDArray[np.uint8]:
-    """A decoded frame in grey levels [90, 160]."""
-    height, width = MOTION_SIZE
-    small = shrink.reformat(frame, width=width, height=height, format="gray", interpolation="AREA", threads=1)
-    return np.asarray(small.to_ndarray(), np.uint8)
-
-
-def sketch_of(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A grey picture reduced to 8x8 cells."""
-    return np.asarray(cv2.resize(small, SKETCH_SIZE, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 _in_memory: OrderedDict[tuple[str, int, int], VideoIndex | str] = OrderedDict()
@@ -252,15 +244,15 @@ def _scan_and_keep(path: Path | str, mark: tuple[str, int, int], each: Each | No
             "cannot be"
         ):  # no rights, no file handles left, a disk that failed: may be mended without the file changing
             raise
-        array_cache.keep({"reason": np.array(error.reason)}, "video index", VERSION, *mark)
+        array_cache.keep({"reason": np.array(error.reason)}, "video index", *VERSIONS, *mark)
         return error.reason
     if index.fingerprint == mark:
-        array_cache.keep(_to_arrays(index), "video index", VERSION, *mark)
+        array_cache.keep(_to_arrays(index), "video index", *VERSIONS, *mark)
     return index
 
 
 def _recall(mark: tuple[str, int, int]) -> VideoIndex | str | None:
-    arrays = array_cache.recall("video index", VERSION, *mark)
+    arrays = array_cache.recall("video index", *VERSIONS, *mark)
     if arrays is None:
         return None
     try:

@@ -9,18 +9,17 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from embodied_ssl.datasets.io.opencv import one_thread
 from embodied_ssl.datasets.source import Picture, Pixels, Source
 from embodied_ssl.datasets.target import LabelledPictures, Part, Rows
 from embodied_ssl.errors import BadItem, UserError
@@ -185,7 +184,7 @@ def decoded(source: Source, preprocessing: Preprocessing, size: int) -> Iterator
     def cut_all(rows: range) -> list[Pixels | BadItem]:
         return [cut(row) for row in rows]
 
-    with _one_opencv_thread(), ThreadPoolExecutor(READERS) as pool:
+    with one_thread(), ThreadPoolExecutor(READERS) as pool:
 
         def start(chunk: range) -> list[Future[list[Pixels | BadItem]]]:
             return [pool.submit(cut_all, chunk[some]) for some in batches(len(chunk), AT_A_TIME)]
@@ -200,17 +199,6 @@ def decoded(source: Source, preprocessing: Preprocessing, size: int) -> Iterator
             squares = np.stack([one for _, one in good]) if good else np.empty((0, *[preprocessing.resize] * 2, 3), np.uint8)
             rows = np.array([row for row, _ in good], np.intp)
             yield Chunk(squares, rows, tuple(one for one in found if isinstance(one, BadItem)))
-
-
-@contextmanager
-def _one_opencv_thread() -> Iterator[None]:
-    """OpenCV's own threads would fight with those that decode and with the network's; as before afterwards."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def nothing_readable(source: Source, bad: Sequence[BadItem]) -> UserError:

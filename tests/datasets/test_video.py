@@ -20,7 +20,7 @@ from embodied_ssl.datasets.io.frame_numbers import fitted
 from embodied_ssl.datasets.io.numbered import number_shown, numbered, write_video
 from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.io.video import VideoFrames
-from embodied_ssl.datasets.io.video_index import MotionMeter, index_of, scan
+from embodied_ssl.datasets.io.video_index import index_of, scan
 from embodied_ssl.errors import BadItem, UserError
 
 
@@ -236,19 +236,6 @@ def test_trouble_that_may_pass_is_not_remembered(film_folder: Path, empty_cache:
 
 
 # Motion
-
-
-def test_motion_is_a_mean_difference_without_wrap_around() -> None:
-    draw = np.random.default_rng(0)
-    first, second = (draw.integers(0, 256, video_index.MOTION_SIZE, dtype=np.uint8) for _ in range(2))
-    meter = MotionMeter()
-    for grey in (first, second, second, first):
-        meter.add(grey)
-    expected = np.abs(first.astype(float) - second.astype(float)).mean()
-    assert meter.scores == pytest.approx([0, expected, 0, expected])
-    assert expected > 80  # two random pictures differ by 85 on average; uint8 differences would give about 64 or 128
-    wrapped = (first - second).mean()
-    assert abs(wrapped - expected) > 20
 
 
 def test_motion_of_a_film_is_zero_where_it_stands_still(tmp_path: Path) -> None:
