@@ -351,6 +351,7 @@ def prepare(
     short_side: Annotated[int, typer.Option(help="Pixels of the kept frames' shorter side; a run's data.short_side.")] = 128,
     fps: Annotated[float, typer.Option(help="Frames a second to keep, 0 for all; a run's data.fps.")] = 0.0,
     budget: Annotated[str, typer.Option(metavar="SIZE", help="Disk that --cache auto may take.")] = "20GB",
+    motion: Annotated[str, typer.Option(help="difference, dis or farneback; a run's data.motion.")] = "difference",
     workers: Workers = -1,
     json_file: Json = "",
 ) -> None:
@@ -358,7 +359,7 @@ def prepare(
     from embodied_ssl import prepare as preparing
     from embodied_ssl.progress import shown
 
-    order = preparing.Order(cache, short_side, fps, preparing.parse_bytes(budget), workers)  # type: ignore[arg-type]
+    order = preparing.Order(cache, short_side, fps, preparing.parse_bytes(budget), workers, motion)  # type: ignore[arg-type]
     spec = preparing.spec_for(data, reader)
     videos, bad = preparing.videos_of(spec)
     plan = preparing.plan_for(videos, order)

@@ -21,6 +21,7 @@ import numpy as np
 
 from embodied_ssl.claims import remove_unclaimed
 from embodied_ssl.datasets.io import array_cache, frame_cache
+from embodied_ssl.datasets.io.flow import MotionKind, check_kind
 from embodied_ssl.datasets.io.frame_cache import Form, Kept
 from embodied_ssl.datasets.io.frame_numbers import check_side, fitted
 from embodied_ssl.datasets.io.prepare_video import Outcome, is_there, prepare_video, size_there
@@ -49,6 +50,7 @@ class Order:
         cache: ``rgb`` or ``jpeg`` frames (see `Kept`), ``auto`` for rgb where it fits and else jpeg, ``none`` for indexes only.
         short_side: pixels of the frames' shorter side.
         fps: frames a second to keep; 0 for all there are.
+        motion: how it is measured, as a run's ``data.motion``; flow takes a second pass.
         budget: bytes that ``auto`` may take.
         workers: processes; they change nothing but the time; below 0 for one a core.
     """
@@ -58,11 +60,13 @@ class Order:
     fps: float = 0.0
     budget: int = 20 * 10**9
     workers: int = -1
+    motion: MotionKind = "difference"
 
     def __post_init__(self) -> None:
         if self.cache not in get_args(Cache):
             raise UserError(f"--cache {self.cache} is not accepted{suggest(self.cache, get_args(Cache))}")
         check_side(self.short_side)
+        check_kind(self.motion)
         if not 0 <= self.fps < 1000:
             raise UserError(f"--fps is {self.fps:g}; give frames a second, or 0 for all there are")
 
@@ -81,6 +85,7 @@ class Plan:
         seconds: that the others will take, roughly, with all workers.
         kept: how frames will be kept; None for not at all.
         workers: processes.
+        motion: how it is measured.
     """
 
     videos: list[str]
@@ -92,6 +97,7 @@ class Plan:
     seconds: float
     kept: Kept | None
     workers: int
+    motion: MotionKind
 
     def lines(self) -> list[str]:
         """For people."""
@@ -204,7 +210,7 @@ def plan_for(videos: Sequence[str], order: Order) -> Plan:
     seconds = work * scale * sum(absent) / max(1, sum(sizes))
     workers = min(len(videos), (os.cpu_count() or 1) if order.workers < 0 else max(1, order.workers))
     there = len(videos) - len(absent)
-    return Plan(list(videos), sizes, film * scale / 3600, bytes_as, there, free, seconds / workers, kept, workers)
+    return Plan(list(videos), sizes, film * scale / 3600, bytes_as, there, free, seconds / workers, kept, workers, order.motion)
 
 
 def _size_of(video: str) -> int:
@@ -276,7 +282,7 @@ def _work(plan: Plan, progress: Progress, outcomes: dict[str, Outcome]) -> None:
     waiting, workers = plan.videos, plan.workers
     while waiting:
         busy = []
-        for outcome in finished(partial(prepare_video, kept=plan.kept), waiting, workers):
+        for outcome in finished(partial(prepare_video, kept=plan.kept, motion=plan.motion), waiting, workers):
             if outcome.state == "busy":
                 busy.append(outcome.video)
                 continue

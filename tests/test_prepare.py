@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from embodied_ssl import cli
-from embodied_ssl.datasets.io import array_cache, frame_cache, prepare_video, video_index
+from embodied_ssl.datasets.io import array_cache, flow, frame_cache, prepare_video, video_index
 from embodied_ssl.datasets.io.numbered import numbered, write_video
+from embodied_ssl.datasets.io.video import VideoFrames
 from embodied_ssl.datasets.video_folder import VideoFolder
 from embodied_ssl.errors import UserError
 from embodied_ssl.files import TEMPORARY
@@ -132,6 +133,16 @@ def test_files_do_not_depend_on_workers_or_on_what_was_there(
         use_cache(tmp_path / "three workers", monkeypatch)
         assert [one.state for one in run(videos, Order("rgb", 24, fps, workers=3)).outcomes].count("made") == GOOD
         assert files(tmp_path / "three workers") == alone
+
+
+def test_flow_is_found_where_it_is_asked_for(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(videos)
+    order = Order("rgb", 24, workers=1, motion="dis")
+    assert run(videos, order).to_json()["ready_before"] == GOOD
+    monkeypatch.setattr(flow, "mean_flow", None)  # it is there now
+    moved = VideoFrames(videos / "0.mp4", motion="dis").motion
+    assert moved.shape == (FRAMES,)
+    assert moved[1:].min() > 0
 
 
 # --- killed ------------------------------------------------------------------------------------------------------------
@@ -274,9 +285,9 @@ def test_a_video_in_other_hands_is_waited_for(videos: Path, cache: Path, monkeyp
     asked: list[str] = []
     original = prepare_video.prepare_video
 
-    def first_busy(video: str, kept: frame_cache.Kept | None) -> prepare_video.Outcome:
+    def first_busy(video: str, kept: frame_cache.Kept | None, motion: flow.MotionKind) -> prepare_video.Outcome:
         asked.append(video)
-        return prepare_video.Outcome(video, "busy") if asked.count(video) < 3 else original(video, kept)
+        return prepare_video.Outcome(video, "busy") if asked.count(video) < 3 else original(video, kept, motion)
 
     monkeypatch.setattr("embodied_ssl.prepare.prepare_video", first_busy)
     monkeypatch.setattr("embodied_ssl.prepare.WAIT", 0)
@@ -423,6 +434,7 @@ def test_the_command_says_what_it_will_do_and_what_it_did(
         (("--budget", "much"), "give one as 20GB"),
         (("--short-side", "0"), "short_side"),
         (("--fps", "-1"), "--fps is -1"),
+        (("--motion", "diss"), "did you mean 'dis'?"),
         (("--as", "VideoFoldr"), "did you mean 'VideoFolder'?"),
         (("--budget", "1KB"), "--cache none"),
     ],

@@ -18,10 +18,12 @@ from av.video.reformatter import VideoReformatter
 
 from embodied_ssl.claims import claimed
 from embodied_ssl.datasets.io import frame_cache
+from embodied_ssl.datasets.io.flow import MotionKind
 from embodied_ssl.datasets.io.frame_cache import Kept, Stored, Untrusted, Writer
 from embodied_ssl.datasets.io.frame_numbers import fitted
 from embodied_ssl.datasets.io.pyav_reader import upright
 from embodied_ssl.datasets.io.selected import at_rate
+from embodied_ssl.datasets.io.video import VideoFrames
 from embodied_ssl.datasets.io.video_index import VideoIndex, fingerprint, index_anew, remembered, upright_size
 from embodied_ssl.datasets.io.video_stream import stamp
 from embodied_ssl.errors import BadItem
@@ -48,8 +50,8 @@ class Outcome:
     bytes: int = 0
 
 
-def prepare_video(video: str, kept: Kept | None) -> Outcome:
-    """Index a video, and keep its frames where ``kept`` says how; what is there and sound is left.
+def prepare_video(video: str, kept: Kept | None, motion: MotionKind = "difference") -> Outcome:
+    """Index a video, find its motion, and keep its frames where ``kept`` says how; what is there and sound is left.
 
     Raises:
         OSError: the cache folder cannot be written, or its disk is full; nothing half-made is left.
@@ -60,6 +62,7 @@ def prepare_video(video: str, kept: Kept | None) -> Outcome:
         try:
             index = remembered(video)
             if index is not None and (kept is None or _is_sound(video, kept, index)):
+                _find_motion(video, motion)
                 return _outcome("sound", video, kept, index)
             if kept is None:
                 index = index_anew(video, lambda number, frame: check_stop())
@@ -74,7 +77,13 @@ def prepare_video(video: str, kept: Kept | None) -> Outcome:
             return Outcome(video, "bad", item.reason)
         if remembered(video) is None:  # the index fails without a word, since training can do without the cache
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _find_motion(video, motion)
         return _outcome("made", video, kept, index)
+
+
+def _find_motion(video: str, motion: MotionKind) -> None:
+    """Optical flow, where that is wanted, takes a pass of its own and is kept beside the index."""
+    _ = VideoFrames(video, motion=motion).motion
 
 
 def _outcome(state: Literal["made", "sound"], video: str, kept: Kept | None, index: VideoIndex) -> Outcome:
