@@ -7,6 +7,7 @@ keyframes until it meets the one wanted; a neighbour is never returned in its pl
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 
 import av
@@ -29,12 +30,11 @@ SEEK_COST = 6  # frames' worth of decoding that a seek costs, roughly
 class Reader:
     """One open file: goes forward where that is cheaper, else seeks, and knows a wanted frame by its time and look."""
 
-    def __init__(self, path: str, index: VideoIndex) -> None:
+    def __init__(self, path: str, index: VideoIndex, shrink: VideoReformatter) -> None:
         self.path = path
         self.index = index
+        self.shrink = shrink
         self.keyframes = frozenset(index.keyframes.tolist())
-        self.resize = VideoReformatter()
-        self.shrink = VideoReformatter()
         self.wanted: frozenset[int] = frozenset()  # times of the frames asked for at once
         self.until = 0  # the last of them
         self._open()
@@ -123,11 +123,13 @@ class Reader:
         return self.proved
 
 
-class PyAVBackend:
-    """Reads everything the index lists."""
+class PyAVBackend(threading.local):
+    """Reads everything the index lists. Threads share nothing."""
 
     def __init__(self) -> None:
-        self.open = OpenReaders(Reader)
+        self.resize = VideoReformatter()
+        self.shrink = VideoReformatter()
+        self.open = OpenReaders(lambda path, index: Reader(path, index, self.shrink))
 
     def check(self) -> None:
         """Nothing to look for: it is always installed."""
@@ -137,7 +139,7 @@ class PyAVBackend:
         size = fitted(index.size, short_side)
         try:
             for frame in reader.take(wanted):
-                yield upright(frame, index.rotation, size, reader.resize)
+                yield upright(frame, index.rotation, size, self.resize)
         except Exception:
             self.open.drop(index)
             raise
@@ -150,7 +152,7 @@ def upright(frame: VideoFrame, rotation: int, size: tuple[int, int], resize: Vid
         frame: as decoded.
         rotation: quarter turns counter-clockwise that it needs.
         size: height and width after them.
-        resize: one for all frames of a file, since making it costs as much as using it.
+        resize: one for many frames of a size, since setting it up costs as much as using it.
     """
     height, width = size if rotation % 2 == 0 else (size[1], size[0])
     how = "AREA" if height <= frame.height else "BICUBIC"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -75,8 +76,8 @@ class Reader:
         self.decoder = None  # its last reference: that closes the file
 
 
-class TorchcodecBackend:
-    """Reads files of the common kind."""
+class TorchcodecBackend(threading.local):
+    """Reads files of the common kind. Threads share nothing."""
 
     def __init__(self) -> None:
         self.open = OpenReaders(Reader)

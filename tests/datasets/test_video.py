@@ -93,6 +93,19 @@ def test_open_readers_are_few(film_folder: Path, monkeypatch: pytest.MonkeyPatch
         assert len(readers) <= 3
 
 
+def test_large_frames_leave_room_for_fewer_readers(film_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    each = open_readers.HELD * SIZE[0] * SIZE[1]
+    readers = video._backends["pyav"].open.readers  # type: ignore[attr-defined]
+    readers.clear()
+    monkeypatch.setattr(open_readers, "BUDGET", 2.5 * each)
+    for name in ("plain.mp4", "b_frames.mp4", "gop_250.mp4", "late.mp4"):
+        VideoFrames(make(film_folder, name), 48).take([3])
+    assert [reader.path for reader in readers.values()] == [str(film_folder / name) for name in ("gop_250.mp4", "late.mp4")]
+    monkeypatch.setattr(open_readers, "BUDGET", each / 2)
+    assert shown(VideoFrames(film_folder / "plain.mp4"), [3, 70]) == [3, 70]  # the one in use stays
+    assert len(readers) == 1
+
+
 # Processes
 
 
