@@ -14,6 +14,7 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
 
 from embodied_ssl.datasets.io.frame_numbers import fitted
 from embodied_ssl.datasets.io.greys import grey, sketch_of
@@ -27,6 +28,25 @@ LIKENESS = 3  # grey levels by which an 8x8 sketch may differ: processors round 
 SEEK_COST = 6  # frames' worth of decoding that a seek costs, roughly
 
 
+class Wanted:
+    """The frames that one call asks for.
+
+    Knows nothing of the reader that knows it: a circle would keep the memory of closed readers until Python looks for
+    circles, hundreds of megabytes later.
+    """
+
+    def __init__(self, known: NDArray[np.int64], times: frozenset[int]) -> None:
+        self.known = known
+        self.times = times
+        self.until = max(times, default=0)
+
+    def leave_out(self, time: int) -> bool:
+        """Whether the frame of this time is one we know of and only pass by; those after the last may be wanted next."""
+        if time >= self.until or time in self.times:
+            return False
+        return bool(self.known[np.searchsorted(self.known, time)] == time)
+
+
 class Reader:
     """One open file: goes forward where that is cheaper, else seeks, and knows a wanted frame by its time and look."""
 
@@ -35,8 +55,7 @@ class Reader:
         self.index = index
         self.shrink = shrink
         self.keyframes = frozenset(index.keyframes.tolist())
-        self.wanted: frozenset[int] = frozenset()  # times of the frames asked for at once
-        self.until = 0  # the last of them
+        self.wanted = Wanted(index.pts, frozenset())
         self._open()
         self.sparing = self.stream.codec_context.name == "h264" and not index.errors and not index.by_order
 
@@ -63,8 +82,7 @@ class Reader:
         Raises:
             BadItem: one was there when the file was indexed and cannot be found now.
         """
-        times = self.index.pts[list(numbers)].tolist()
-        self.wanted, self.until = frozenset(times), times[-1]
+        self.wanted = Wanted(self.index.pts, frozenset(self.index.pts[list(numbers)].tolist()))
         return map(self._frame, numbers)
 
     def _frame(self, number: int) -> VideoFrame:
@@ -97,19 +115,13 @@ class Reader:
     def _forward(self, number: int) -> VideoFrame | None:
         """Decode on to a frame's time; None when the run begins after it, passes it by, or shows something else there."""
         wanted = self.index.pts[number]
-        self.sweep.needless = self._needless if self.sparing else None
+        self.sweep.needless = self.wanted.leave_out if self.sparing else None
         for time, frame in self.frames:
             self.last = time
             if time >= wanted:
                 return frame if time == wanted and self._is_like(frame, number) else None
         self.last = None  # the end: this run gives no more
         return None
-
-    def _needless(self, time: int) -> bool:
-        """Whether a packet's frame is one we know of and only pass by; those after the last wanted may be wanted next."""
-        if time >= self.until or time in self.wanted:
-            return False
-        return bool(self.index.pts[np.searchsorted(self.index.pts, time)] == time)
 
     def _is_like(self, frame: VideoFrame, number: int) -> bool:
         """Whether a frame looks as when it was indexed: after damage, some containers count time otherwise once they seek.

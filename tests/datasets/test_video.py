@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import multiprocessing
 import os
 import pickle
 import random
+import sys
+import types
+import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,12 +20,13 @@ import numpy as np
 import pytest
 from films import COUNT, SIZE, make, shown
 
-from embodied_ssl.datasets.io import array_cache, open_readers, pictures, pyav_reader, video, video_index
+from embodied_ssl.datasets.io import array_cache, open_readers, pictures, pyav_reader, torchcodec_reader, video, video_index
 from embodied_ssl.datasets.io.frame_numbers import fitted
 from embodied_ssl.datasets.io.numbered import number_shown, numbered, write_video
 from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.io.video import VideoFrames
 from embodied_ssl.datasets.io.video_index import index_of, scan
+from embodied_ssl.doctor import examine
 from embodied_ssl.errors import BadItem, UserError
 
 
@@ -80,9 +86,41 @@ def test_unknown_decoder_is_named() -> None:
 
 
 def test_missing_decord_is_said(film_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "decord", None)
+    monkeypatch.setitem(sys.modules, "decord", None)
     with pytest.raises(UserError, match="not installed"):
         VideoFrames(make(film_folder, "plain.mp4"), decoder="decord").take([0])
+
+
+@pytest.fixture
+def not_looked_for() -> Iterator[None]:
+    """torchcodec as if no one had asked for it yet."""
+    torchcodec_reader._torchcodec.cache_clear()
+    yield
+    torchcodec_reader._torchcodec.cache_clear()
+
+
+def test_missing_torchcodec_is_said(not_looked_for: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    with pytest.raises(
+        UserError, match=r"'torchcodec' is not installed; pip install torchcodec, or set --set data\.decoder=pyav"
+    ):
+        VideoFrames("a.mp4", decoder="torchcodec")
+    assert [found.state for found in examine() if found.name == "torchcodec"] == ["optional"]
+
+
+def test_torchcodec_without_ffmpeg_is_said(not_looked_for: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_libraries(*given: object) -> None:
+        raise RuntimeError("Could not load libtorchcodec. Likely causes:\n 1. FFmpeg is not properly installed")
+
+    package, decoders = types.ModuleType("torchcodec"), types.ModuleType("torchcodec.decoders")
+    package.decoders, decoders.VideoDecoder = decoders, no_libraries  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchcodec", package)
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", decoders)
+    with pytest.raises(UserError, match="cannot load FFmpeg's libraries; apt-get install ffmpeg") as caught:
+        VideoFrames("a.mp4", decoder="torchcodec")
+    assert "\n" not in str(caught.value)
+    (found,) = (found for found in examine() if found.name == "torchcodec")
+    assert "apt-get install ffmpeg" in found.line()
 
 
 def test_open_readers_are_few(film_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +129,20 @@ def test_open_readers_are_few(film_folder: Path, monkeypatch: pytest.MonkeyPatch
     for name in ("plain.mp4", "b_frames.mp4", "gop_250.mp4", "late.mp4", "h264.mkv"):
         VideoFrames(make(film_folder, name), 48).take([3])
         assert len(readers) <= 3
+
+
+def test_closed_reader_is_freed_at_once(film_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not when Python next looks for circles: what they hold is not its memory, so it is in no hurry.
+    monkeypatch.setattr(open_readers, "LIMIT", 1)
+    path = make(film_folder, "b_frames.mp4")
+    VideoFrames(path, 48).take([3, 70, 40])
+    reader = weakref.ref(video._backends["pyav"].open.of(str(path), index_of(path)))  # type: ignore[attr-defined]
+    gc.disable()
+    try:
+        VideoFrames(make(film_folder, "plain.mp4"), 48).take([3])
+        assert reader() is None
+    finally:
+        gc.enable()
 
 
 def test_large_frames_leave_room_for_fewer_readers(film_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,16 +189,14 @@ def test_handles_pickle_small(film_folder: Path) -> None:
     assert shown(pickle.loads(stored), [9]) == [9]
 
 
-def _read_decord(path: str) -> list[int]:
-    return _read(VideoFrames(path, 48, "decord"))
-
-
-def test_decord_survives_a_fork(film_folder: Path) -> None:
-    pytest.importorskip("decord")
-    path = str(make(film_folder, "b_frames.mp4"))
-    assert _read_decord(path) == [70, 3, 71]
+@pytest.mark.parametrize("decoder", ["decord", "torchcodec"])
+def test_other_decoders_survive_a_fork(film_folder: Path, decoder: str) -> None:
+    pytest.importorskip(decoder)
+    frames = VideoFrames(make(film_folder, "b_frames.mp4"), 48, decoder)
+    assert _read(frames) == [70, 3, 71]
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        assert pool.map_async(_read_decord, [path] * 4).get(timeout=60) == [[70, 3, 71]] * 4
+        assert pool.map_async(_read, [frames] * 4).get(timeout=60) == [[70, 3, 71]] * 4
+    assert _read(frames) == [70, 3, 71]
 
 
 # The cache
