@@ -61,6 +61,7 @@ class Reader:
 
     def _open(self) -> None:
         self.container, self.stream = open_video(self.path)
+        self.packets = self.container.demux(self.stream)  # one for all runs: PyAV loses some memory with each
         self._run(None)
 
     def _run(self, time: int | None) -> None:
@@ -68,7 +69,8 @@ class Reader:
         if time is not None:
             self.container.seek(time, stream=self.stream, backward=True)
         # From the beginning, see the file as the index did; elsewhere begin only at keyframes that proved to be such.
-        self.sweep = Sweep(self.container, self.stream, self.index.by_order, None if time is None else self.keyframes)
+        believed = None if time is None else self.keyframes
+        self.sweep = Sweep(self.container, self.stream, self.index.by_order, believed, self.packets)
         self.frames = iter(self.sweep)
         self.last: int | None = None
         self.proved = False  # whether a frame of this run looked as it should
@@ -120,7 +122,8 @@ class Reader:
             self.last = time
             if time >= wanted:
                 return frame if time == wanted and self._is_like(frame, number) else None
-        self.last = None  # the end: this run gives no more
+        self.last = None  # the end: this run gives no more, and its packets are used up
+        self.packets = self.container.demux(self.stream)
         return None
 
     def _is_like(self, frame: VideoFrame, number: int) -> bool:

@@ -97,6 +97,7 @@ class Sweep:
             has a meaning only from the beginning of the file.
         keyframes: times of the keyframes that may be believed, where they are known; a scratched table of contents
             may call others so.
+        packets: of this container, from where it stands, if someone keeps them from sweep to sweep.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Sweep:
         stream: VideoStream,
         by_order: bool = False,
         keyframes: Container[int] | None = None,
+        packets: Iterator[Packet[Any]] | None = None,
     ) -> None:
         self.start: int | None = None
         self.keyframes: list[int] = []
@@ -114,6 +116,7 @@ class Sweep:
         self.needless: Callable[[int], bool] | None = None
         self._by_order = by_order
         self._container = container
+        self._source = container.demux(stream) if packets is None else packets
         self._stream = stream
         self._believed = keyframes
         self._last_key: int | None = None  # as the container says
@@ -153,7 +156,7 @@ class Sweep:
     def _packets(self) -> Iterator[Packet[Any]]:
         """Packets from the first keyframe on, then the empty one that flushes the decoder."""
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._source:
                 if self.start is None:
                     if not self._is_key(packet):
                         continue
