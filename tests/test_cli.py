@@ -74,6 +74,7 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["pretrain", "rotation_photos", "--steps", "x"], "Invalid value for '--steps'"),
         (["pretrain", "rotation_photos", "--stepz", "3"], "No such option: --stepz"),
         (["pretrain", "temporal_order", "--as", "Ego5D"], "no reader is called 'Ego5D', did you mean 'Ego4D'?"),
+        (["evaluate", "x", "--protocol", "pretext", "--set", "knn.k=3"], "--set knn.k=3 changes nothing: pretext asks"),
         (["pretrain"], "Missing argument 'config'"),
         (["pretrain", "rotation_photos"], "no data folder was given; set it with --set data.root=FOLDER"),
         (["pretrain", "rotation_photos", "--device", "tpu"], "no device 'tpu'; give cpu, cuda or auto"),

@@ -141,9 +141,10 @@ def evaluate_run(
         )
     scores: list[Score] = []
     notes: list[str] = []
-    ready = (
-        prepare(request) if on_data or not request.protocols else None
-    )  # what is refused is better refused before the pretext question
+    if request.changes and request.protocols and not on_data:
+        raise UserError(f"--set {request.changes[0]} changes nothing: pretext asks what the run's own config says")
+    # What is refused is better refused before the pretext question.
+    ready = prepare(request) if on_data or not request.protocols else None
     models = with_own_names([open_model(name) for name in (given, *beside)])
     if PRETEXT in request.protocols:
         from embodied_ssl.evaluation.pretext import evaluate_pretext, lines
