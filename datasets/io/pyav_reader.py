@@ -44,7 +44,7 @@ class Wanted:
         """Whether the frame of this time is one we know of and only pass by; those after the last may be wanted next."""
         if time >= self.until or time in self.times:
             return False
-        return bool(self.known[np.searchsorted(self.known, time)] == time)
+        return bool(self.known[self.known.searchsorted(time)] == time)
 
 
 class Reader:
@@ -73,7 +73,6 @@ class Reader:
         self.sweep = Sweep(self.container, self.stream, self.index.by_order, believed, self.packets)
         self.frames = iter(self.sweep)
         self.last: int | None = None
-        self.proved = False  # whether a frame of this run looked as it should
 
     def close(self) -> None:
         self.container.close()
@@ -127,15 +126,9 @@ class Reader:
         return None
 
     def _is_like(self, frame: VideoFrame, number: int) -> bool:
-        """Whether a frame looks as when it was indexed: after damage, some containers count time otherwise once they seek.
-
-        They do so from the first frame on, so that one answers for its run, unless there is damage ahead, too.
-        """
-        if self.proved and not self.index.errors:
-            return True
+        """Whether a frame looks as when it was indexed: after damage, some containers count time otherwise once they seek."""
         sketch = sketch_of(grey(frame, self.shrink)).astype(np.int16)
-        self.proved = int(np.abs(sketch - self.index.sketch[number]).max()) <= LIKENESS
-        return self.proved
+        return int(np.abs(sketch - self.index.sketch[number]).max()) <= LIKENESS
 
 
 class PyAVBackend(threading.local):

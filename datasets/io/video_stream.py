@@ -114,6 +114,8 @@ class Sweep:
         self.open_gop = False
         self.unplaced = 0
         self.needless: Callable[[int], bool] | None = None
+        self._skipping = False
+        stream.codec_context.skip_frame = "DEFAULT"  # a sweep before this one may have ended while passing frames over
         self._by_order = by_order
         self._container = container
         self._source = container.demux(stream) if packets is None else packets
@@ -178,8 +180,7 @@ class Sweep:
         try:
             if packet.is_corrupt:
                 raise av.error.InvalidDataError(0, "corrupt packet")
-            if self.needless is not None:
-                self._stream.codec_context.skip_frame = "NONREF" if self._is_needless(packet) else "DEFAULT"
+            needless = self._pass_over(packet)
             frames: list[Any] = self._stream.codec_context.decode(None if flushing else packet)
         except av.error.FFmpegError:
             if not flushing:
@@ -187,15 +188,20 @@ class Sweep:
                 self._trusted_from = None
             return []
         if not flushing:
-            self._note(packet)
+            self._note(packet, needless)
         return frames
 
-    def _is_needless(self, packet: Packet[Any]) -> bool:
+    def _pass_over(self, packet: Packet[Any]) -> bool:
+        """Tell the decoder whether a packet's frame may be left out."""
         time = stamp(packet)
-        return self.needless is not None and time is not None and self.needless(time)
+        needless = self.needless is not None and time is not None and self.needless(time)
+        if needless != self._skipping:
+            self._stream.codec_context.skip_frame = "NONREF" if needless else "DEFAULT"
+            self._skipping = needless
+        return needless
 
-    def _note(self, packet: Packet[Any]) -> None:
-        """Keep the book: a packet that decoded is sound if nothing was lost since the last keyframe."""
+    def _note(self, packet: Packet[Any], needless: bool) -> None:
+        """Keep the book: a packet that decoded is sound if nothing was lost since the last keyframe, and it was not left out."""
         time = stamp(packet)
         if time is None:
             return
@@ -205,5 +211,5 @@ class Sweep:
                 self._trusted_from = time
         elif self._last_key is not None and time < self._last_key and not packet.is_discard:
             self.open_gop = True
-        if self._trusted_from is not None and time >= self._trusted_from and not self._is_needless(packet):
+        if self._trusted_from is not None and time >= self._trusted_from and not needless:
             self._sound.add(time)
