@@ -23,7 +23,7 @@ run = Run(
         tasks={
             "rotation": Task(RotationConfig(size=64), batch_size=12),
             "simclr": Task(SimCLRConfig(size=64, area=(0.2, 1.0)), batch_size=64),
-            "temporal_order": Task(TemporalOrderConfig(size=64, tau_min=5, tau_max=20), batch_size=12),
+            "temporal_order": Task(TemporalOrderConfig(size=64, tau_min=5, tau_max=20, tuples=4), batch_size=12),
             "ego_motion": Task(EgoMotionEquivarianceConfig(size=64), batch_size=24),
             "interaction": Task(InteractionConfig(size=64), batch_size=24),
         },

@@ -25,7 +25,7 @@ run = Run(
         tasks={
             "rotation": Task(RotationConfig(size=64), batch_size=16),
             "simclr": Task(SimCLRConfig(size=64, area=(0.2, 1.0)), weight=0.5, batch_size=64),
-            "temporal_order": Task(TemporalOrderConfig(size=64), batch_size=16),
+            "temporal_order": Task(TemporalOrderConfig(size=64, tuples=4), batch_size=16),
             "ego_motion": Task(EgoMotionEquivarianceConfig(size=64), batch_size=32),
             "interaction": Task(InteractionConfig(size=64), batch_size=32),
         },

@@ -42,6 +42,15 @@ def make(name: str, data: Path) -> Run:
     return tiny_run(name, data)
 
 
+@pytest.mark.parametrize("name", config.names())
+def test_a_shipped_batch_is_whole_samples(name: str) -> None:
+    """As written, not made tiny: a batch divides into the examples that one sample gives."""
+    for run in config.load(name):
+        sizes = {n: (t.batch_size, t.method) for n, t in getattr(run.method, "tasks", {"": None}).items() if t is not None}
+        for size, method in sizes.values() if sizes else [(run.batch_size, run.method)]:
+            assert size % int(getattr(method, "tuples", 1)) == 0
+
+
 class Built:
     """A tiny run's learner, streams and one rendered batch."""
 
