@@ -45,7 +45,7 @@ class Beside(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # slots: there may be 100,000, and workers are sent all of them
 class Clip:
     """One sample of a set of videos, before anything is opened.
 

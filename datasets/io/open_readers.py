@@ -15,6 +15,8 @@ HELD = 8 * 1.5  # bytes a pixel: some eight frames in YUV 4:2:0 for others to re
 
 
 class Reader(Protocol):
+    """What a decoder keeps open of one file."""
+
     @property
     def index(self) -> VideoIndex: ...
 
