@@ -59,19 +59,6 @@ class Replies:
         return {name: percentiles(values) for name, values in found.items()}
 
 
-def ask(
-    learner: Learner,
-    feed: Feed,
-    examples: int,
-    device: torch.device,
-    autocast: Callable[[], AbstractContextManager[None]],
-    on_bad: Callable[[Iterable[tuple[str, str]]], None] = lambda items: None,
-) -> dict[str, float]:
-    """Every task's figures on its held-out questions, as in `replies`; a task's figures start with ``task/``."""
-    found = replies(learner, feed, examples, device, autocast, on_bad)
-    return {f"{name}/{key}" if name else key: value for name, one in found.items() for key, value in one.figures.items()}
-
-
 def replies(
     learner: Learner,
     feed: Feed,
@@ -101,6 +88,11 @@ def replies(
     finally:
         learner.train(was_training)
     return {name: one for name, one in found.items() if one is not None}
+
+
+def figures_of(found: Mapping[str, Replies]) -> dict[str, float]:
+    """Every task's figures by name; where there are several tasks, a task's start with ``task/``."""
+    return {f"{name}/{key}" if name else key: value for name, one in found.items() for key, value in one.figures.items()}
 
 
 def _ask_one(

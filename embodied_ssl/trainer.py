@@ -264,10 +264,10 @@ class Trainer:
 
     def _ask(self) -> None:
         """Put the held-out questions, and look at labelled pictures if there are some."""
-        figures = held_out.ask(
+        replies = held_out.replies(
             self.learner, self.questions, self.run.held_out_examples, self.here.device, self._autocast, self.log.add_bad
         )
-        found = {f"held_out/{name}": value for name, value in figures.items()} | self._knn()
+        found = {f"held_out/{name}": value for name, value in held_out.figures_of(replies).items()} | self._knn()
         if found:
             self.log.add(self.stage, self.step, found)
 

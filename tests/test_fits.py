@@ -42,7 +42,7 @@ def fit(config: MethodConfig, source: Source, steps: int, batch_size: int, rate:
         learner(held_out.render(learner.method, fed.batch, CPU)).loss.backward()
         optimizer.step()
         schedule.step()
-    return held_out.ask(learner, feed, 64, CPU, nullcontext)
+    return held_out.figures_of(held_out.replies(learner, feed, 64, CPU, nullcontext))
 
 
 def textures(count: int, height: int = 40, width: int = 40) -> list[Pixels]:

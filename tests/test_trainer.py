@@ -87,7 +87,7 @@ def test_held_out_evaluation_moves_no_weight_buffer_or_generator(name: str, data
 
     before = {key: value.clone() for key, value in made.learner.state_dict().items()}
     generators = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
-    figures = held_out.ask(made.learner, made.questions, 8, torch.device("cpu"), made._autocast)
+    figures = held_out.figures_of(held_out.replies(made.learner, made.questions, 8, torch.device("cpu"), made._autocast))
     made.log.close()
     assert figures
     assert all(torch.equal(value, before[key]) for key, value in made.learner.state_dict().items())
@@ -107,7 +107,10 @@ def test_a_run_ends_with_the_same_bits_whether_it_is_asked_or_not(run: Run, tmp_
 
 def test_asking_twice_gives_the_same_figures(run: Run, tmp_path: Path) -> None:
     made = trainer(run, tmp_path / "run")
-    twice = [held_out.ask(made.learner, made.questions, 8, torch.device("cpu"), made._autocast) for _ in range(2)]
+    twice = [
+        held_out.figures_of(held_out.replies(made.learner, made.questions, 8, torch.device("cpu"), made._autocast))
+        for _ in range(2)
+    ]
     made.log.close()
     assert twice[0] == twice[1]
 
