@@ -38,7 +38,7 @@ def plane(size: Sequence[float], wrapped: bool = False) -> Mesh:
 
     Args:
         size: extent along x and y, metres.
-        wrapped: it bears the whole of a texture, once, whose top is at +y and left at -x; otherwise textures are laid on by metres.
+        wrapped: it bears the whole of a texture, its top at +y and its left at -x; otherwise textures are laid on by metres.
 
     Raises:
         ValueError: an extent is not a positive number.
@@ -114,7 +114,7 @@ def _box(size: tuple[float, ...], wrapped: bool) -> Mesh:
         for sign in (1, -1):
             across, along = ((axis + 1) % 3, (axis + 2) % 3) if axis != 1 else ((axis + 2) % 3, (axis + 1) % 3)
             face, normal = np.zeros((4, 3)), np.zeros(3)
-            # Seen from outside, ``along`` (z where there is one) points up and ``across`` runs so that corners are counter-clockwise.
+            # From outside, ``along`` (z where there is one) points up and ``across`` to the right.
             flip = sign if axis != 1 else -sign
             face[:, across], face[:, along], face[:, axis] = _SQUARE[:, 0] * flip, _SQUARE[:, 1], sign / 2
             normal[axis] = sign
@@ -185,12 +185,10 @@ def _icosahedron() -> tuple[Floats, NDArray[np.int32]]:
     """Corners [12, 3] of unit length and faces [20, 3], counter-clockwise from outside."""
     high = math.atan(0.5)
     angle = 2 * np.pi * np.arange(5) / 5
-    ring = [
-        np.column_stack(
-            [np.cos(high) * np.cos(angle + shift), np.cos(high) * np.sin(angle + shift), np.full(5, sign * np.sin(high))]
-        )
-        for shift, sign in ((0.0, 1.0), (np.pi / 5, -1.0))
-    ]
+    ring = []
+    for shift, sign in ((0.0, 1.0), (np.pi / 5, -1.0)):
+        flat = math.cos(high) * np.column_stack([np.cos(angle + shift), np.sin(angle + shift)])
+        ring.append(np.column_stack([flat, np.full(5, sign * math.sin(high))]))
     points = np.concatenate([[[0, 0, 1]], *ring, [[0, 0, -1]]])
     faces = []
     for k in range(5):
