@@ -19,7 +19,7 @@ from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.keys import generator
 from embodied_ssl.piecework import check_stop, finished
 from embodied_ssl.sim import grasp, poke, push
-from embodied_ssl.sim.objects import Thing, thing
+from embodied_ssl.sim.first_objects import Thing, thing
 from embodied_ssl.sim.rows import TASKS, Row, content_hash_of, depth_png, read_shard, shard_name, things_png, write_shard
 from embodied_ssl.sim.store import Manifest, filling
 from embodied_ssl.sim.table import Outcome, Table, set_table

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from embodied_ssl.sim.objects import Thing
+from embodied_ssl.sim.first_objects import Thing
 from embodied_ssl.sim.table import Outcome, Table, resample
 from embodied_ssl.sim.world import Floats, Link, Shape, World
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from embodied_ssl.sim.objects import colour
+from embodied_ssl.sim.draws import colour
 from embodied_ssl.sim.world import Floats, Light, Shape, Vector, World, quaternion
 
 KINDS = ("bathroom", "bedroom", "dining_room", "kitchen", "living_room", "office")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied_ssl.sim.objects import Thing, colour
+from embodied_ssl.sim.draws import colour
+from embodied_ssl.sim.first_objects import Thing
 from embodied_ssl.sim.world import Camera, Floats, Light, Shape, Vector, View, World
 
 SPREAD = 0.12  # things stand within this of the table's middle, in x and y

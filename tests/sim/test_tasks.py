@@ -7,7 +7,7 @@ import pytest
 
 from embodied_ssl.keys import generator
 from embodied_ssl.sim import grasp, poke, push
-from embodied_ssl.sim.objects import Thing, thing
+from embodied_ssl.sim.first_objects import Thing, thing
 from embodied_ssl.sim.table import set_table
 from embodied_ssl.sim.world import Shape, World
 

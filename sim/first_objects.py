@@ -7,13 +7,13 @@ same stuff (Hooke: area over height), so that looking helps, and only touching s
 
 from __future__ import annotations
 
-import colorsys
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from embodied_ssl.keys import generator
+from embodied_ssl.sim.draws import colour, log_uniform
 from embodied_ssl.sim.world import SHAPES, Quaternion, Shape, Vector, quaternion
 
 STIFFNESS = (100.0, 3000.0)  # N/m; 10,000 would need more force than the poker has
@@ -63,16 +63,6 @@ class Thing:
         if self.shape.kind == "box":
             return math.hypot(x, y) / 2
         return (z if self.shape.kind == "capsule" else x) / 2
-
-
-def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number whose logarithm is uniform."""
-    return float(math.exp(rng.uniform(math.log(low), math.log(high))))
-
-
-def colour(rng: np.random.Generator, saturation: tuple[float, float] = (0.35, 0.9)) -> Vector:
-    """Any hue, neither too dark to see nor white."""
-    return colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(*saturation), rng.uniform(0.4, 0.95))
 
 
 def _size(kind: str, rng: np.random.Generator) -> Vector:
