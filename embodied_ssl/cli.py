@@ -259,7 +259,7 @@ def simulate(
     """Generate a data set of robot interactions, or of drives through rooms with exact poses and labelled stills."""
     from embodied_ssl.progress import shown
     from embodied_ssl.sim.collect import collect
-    from embodied_ssl.sim.drive import collect_drives
+    from embodied_ssl.sim.drive.collect import collect_drives
 
     tasks = _words(task)
     if "drive" in tasks and len(tasks) > 1:

@@ -27,7 +27,7 @@ from embodied_ssl.progress import Progress
 from embodied_ssl.report.report import Notes, write_report
 from embodied_ssl.report.run_report import run_sections
 from embodied_ssl.sim.collect import collect
-from embodied_ssl.sim.drive import collect_drives
+from embodied_ssl.sim.drive.collect import collect_drives
 from embodied_ssl.start import Options
 from embodied_ssl.trainer import pretrain
 

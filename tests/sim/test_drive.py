@@ -12,10 +12,18 @@ import pytest
 from embodied_ssl.errors import UserError
 from embodied_ssl.files import TEMPORARY
 from embodied_ssl.keys import generator
-from embodied_ssl.sim import drive as module
-from embodied_ssl.sim import kitti
-from embodied_ssl.sim.drive import collect_drives, content_hash, draw_motion, draw_track, drive_folder, integrate, still_views
-from embodied_ssl.sim.rooms import KINDS, furnish
+from embodied_ssl.sim.drive import collect as module
+from embodied_ssl.sim.drive import kitti
+from embodied_ssl.sim.drive.collect import (
+    collect_drives,
+    content_hash,
+    draw_motion,
+    draw_track,
+    drive_folder,
+    integrate,
+    still_views,
+)
+from embodied_ssl.sim.drive.rooms import KINDS, furnish
 from embodied_ssl.sim.store import Manifest
 
 SMALL = {"drives": 2, "size": (24, 32), "still_size": (24, 32), "train_rooms": 2, "test_rooms": 1, "views": 2, "seed": 3}

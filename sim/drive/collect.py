@@ -36,8 +36,8 @@ from embodied_ssl.files import TEMPORARY, whole
 from embodied_ssl.keys import generator
 from embodied_ssl.piecework import check_stop, finished
 from embodied_ssl.sim.collect import Progress, Summary, check_request
-from embodied_ssl.sim.kitti import DATE, HERTZ, Track, calibration, mp4, oxts, oxts_line, poses_text, timestamps
-from embodied_ssl.sim.rooms import KINDS, Room, furnish
+from embodied_ssl.sim.drive.kitti import DATE, HERTZ, Track, calibration, mp4, oxts, oxts_line, poses_text, timestamps
+from embodied_ssl.sim.drive.rooms import KINDS, Room, furnish
 from embodied_ssl.sim.store import Manifest, filling
 from embodied_ssl.sim.world import Camera, Floats, View, load_pybullet, shared_world
 
