@@ -18,7 +18,8 @@ class Mesh:
         points: corners, metres, float32 [n, 3].
         faces: indices of corners, int32 [m, 3].
         normals: of each corner, unit length, float32 [n, 3]; corners are not shared across sharp edges.
-        texture_at: where in a texture each corner lies, float32 [n, 2] in 0..1; None for one without.
+        texture_at: where in a texture each corner lies, float32 [n, 2]; None for one without. (0, 0) is its top left, (1, 1) its
+            bottom right, and it repeats beyond. (OBJ counts the second from the bottom: take ``1 - v``.)
         picture: its own texture uint8 [h, w, 3], red green blue; None for one without.
     """
 
