@@ -274,6 +274,49 @@ def simulate(
     _write_json(json_file, result)
 
 
+@app.command("export-data")
+def export_data(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A folder of interactions that simulate has written.")],
+    form: Annotated[str, typer.Option("--format", help="lerobot, hdf5 or webdataset.")],
+    out: Annotated[str, typer.Option(help="The folder to make.")],
+    pictures: Annotated[
+        str,
+        typer.Option(help="lerobot: video (H.264: small, what LeRobot itself writes) or image (exact, larger); default video."),
+    ] = "",
+    compression: Annotated[
+        str, typer.Option(help="hdf5: gzip (read everywhere), lzf (h5py only) or none, of pictures; default gzip.")
+    ] = "",
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Export what is there of a folder that lacks shards.")] = False,
+    json_file: Json = "",
+) -> None:
+    """Write simulated interactions in another toolkit's format.
+
+    lerobot: a LeRobotDataset v3.0. An interaction is an episode: its film, or two frames (before, after) called a second apart.
+    One action vector serves all tasks. Depth, places of things, texts and raw traces stand beside, in interactions/: the format
+    has no place for them. Load with LeRobotDataset("any/name", root=OUT); train with `embodied-ssl pretrain --as lerobot` too.
+
+    hdf5: OUT/data.hdf5 in robomimic's layout: a demo an interaction, actions scaled to -1..1, depth in metres, mask/train and
+    mask/valid.
+
+    webdataset: OUT/train-000000.tar and so on, 1000 samples each: the native pictures as they are, .npy for traces, .json for the
+    rest.
+
+    The same interactions give the same bytes. Train and valid share no thing that was acted on. Shards that were altered are left
+    out and named. OUT appears when all of it is written.
+    """
+    from embodied_ssl.progress import shown
+    from embodied_ssl.sim.export.exporting import choices, export
+
+    chosen = choices(form, pictures=pictures, compression=compression)
+    with shown("export-data") as progress:
+        made = export(Path(folder), Path(out), form, chosen, unfinished, progress.update)
+    left_out = [{"name": item.name, "reason": item.reason} for item in made.bad]
+    result = {"out": out, "format": form, "interactions": made.interactions, "files": made.files, "bytes": made.bytes}
+    _print_facts({**result, "left_out": len(left_out)})
+    _print_left_out(left_out)
+    _write_json(json_file, {**result, "left_out": left_out})
+
+
 @app.command()
 def embed(
     run: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],

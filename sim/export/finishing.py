@@ -1,0 +1,62 @@
+"""A folder that appears under its name only when all of it is written and synced."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from embodied_ssl.errors import UserError
+from embodied_ssl.files import TEMPORARY
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what processes that were killed while writing ``out`` have left beside it."""
+    for path in out.parent.glob(f"{TEMPORARY}*-{out.name}"):
+        owner = path.name.removeprefix(TEMPORARY).removesuffix(f"-{out.name}")
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    for path in [*sorted(folder.rglob("*")), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def finishing(out: Path) -> Iterator[Path]:
+    """A temporary folder beside ``out`` that takes its name when the block ends well, and is removed when it does not.
+
+    Args:
+        out: absent or an empty folder.
+
+    Raises:
+        UserError: ``out`` is taken, cannot be written, or the disk is full.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        what = "is not empty" if out.is_dir() else "is a file"
+        raise UserError(f"'{out}' {what}; choose another --out")
+    temporary = out.absolute().with_name(f"{TEMPORARY}{os.getpid()}-{out.absolute().name}")
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(out.absolute())
+        temporary.mkdir()
+        yield temporary
+        _sync(temporary)
+        temporary.replace(out.absolute())
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise UserError(f"the disk is full: '{out}' was not written and nothing is left of it; free some space") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY):
+            raise UserError(f"'{out}' cannot be written ({error.strerror}); choose another --out") from error
+        raise
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(temporary, ignore_errors=True)
