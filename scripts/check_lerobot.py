@@ -45,7 +45,7 @@ def pictures_of(row: dict[str, Any], camera: str) -> list[NDArray[np.float64]]:
     """What an episode's frames should show."""
     film = row.get("film" if camera == "top" else f"{camera}_film")
     if film:
-        with av.open(io.BytesIO(film)) as container:
+        with av.open(io.BytesIO(film), "r") as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         return [frame.astype(np.float64).transpose(2, 0, 1) for frame in frames]
     prefix = "" if camera == "top" else f"{camera}_"
@@ -56,17 +56,15 @@ def shown_columns(rows: list[dict[str, Any]], cameras: list[str]) -> set[str]:
     """The columns that frames show, which need not stand beside them."""
     prefixes = ["" if camera == "top" else f"{camera}_" for camera in cameras]
     films = {f"{prefix}film" for prefix in prefixes}
-    return (
-        films
-        if any(row.get(name) for row in rows for name in films)
-        else {f"{p}{w}" for p in prefixes for w in ("before", "after")}
-    )
+    stills = {f"{prefix}{when}" for prefix in prefixes for when in ("before", "after")}
+    return films if any(row.get(name) for row in rows for name in films) else stills
 
 
 def blurred(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Means over squares of 8 x 8 pixels; what is over at the sides is cut off."""
     height, width = values.shape[1] // 8, values.shape[2] // 8
-    return values[:, : height * 8, : width * 8].reshape(3, height, 8, width, 8).mean(axis=(2, 4))
+    means: NDArray[np.float64] = values[:, : height * 8, : width * 8].reshape(3, height, 8, width, 8).mean(axis=(2, 4))
+    return means
 
 
 def check_picture(given: torch.Tensor, wanted: NDArray[np.float64], exact: bool, name: str) -> float:
@@ -205,8 +203,9 @@ def check(native: Path, root: Path) -> str:
     kind = data.meta.features[data.meta.camera_keys[0]]["dtype"]
     json.dumps(data.meta.info["features"])
     return (
-        f"{root}: lerobot {lerobot.__version__} reads {len(rows)} episodes, {frames} frames of {', '.join(cameras(data))} as {kind} "
-        f"(mean error {error:.2f} grey levels), {len(data.meta.features)} features, {columns} columns beside: as in the native rows"
+        f"{root}: lerobot {lerobot.__version__} reads {len(rows)} episodes, {frames} frames of {', '.join(cameras(data))} "
+        f"as {kind} (mean error {error:.2f} grey levels), {len(data.meta.features)} features, {columns} columns beside: "
+        "as in the native rows"
     )
 
 

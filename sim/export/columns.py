@@ -156,9 +156,10 @@ def pairs(columns: Mapping[str, Column], kind: Kind) -> dict[str, str]:
     for name, column in columns.items():
         parts = name.split("_")
         after = columns.get("_".join("after" if part == "before" else part for part in parts))
-        if column.kind == kind and parts.count("before") == 1 and after is not None:
-            if (after.kind, after.length, after.size) == (column.kind, column.length, column.size):
-                found[name] = after.name
+        if column.kind != kind or parts.count("before") != 1 or after is None:
+            continue
+        if (after.kind, after.length, after.size) == (column.kind, column.length, column.size):
+            found[name] = after.name
     return found
 
 
@@ -174,8 +175,8 @@ def cameras_of(columns: Mapping[str, Column]) -> tuple[Camera, ...]:
     found = []
     for column in films:
         name = whose(whose(column.name, "film"), "video")
-        both = stills.get(name)
-        fits = both is not None and both.size == column.size
+        both = stills.get(name, Camera(name, "", "", "", column.size))
+        fits = both.size == column.size
         found.append(Camera(name, both.before if fits else "", both.after if fits else "", column.name, column.size))
     return tuple(found)
 
@@ -286,8 +287,8 @@ def film_frames(data: bytes, name: str) -> list[Frame]:
         BadItem: it cannot be decoded, or has fewer than two.
     """
     try:
-        with av.open(io.BytesIO(data)) as container:
-            frames = [Frame(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+        with av.open(io.BytesIO(data), "r") as container:
+            frames = [Frame(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)) for frame in container.decode(video=0)]
     except (av.FFmpegError, IndexError) as error:
         raise BadItem(name, f"cannot be decoded ({error})") from None
     if len(frames) < 2:

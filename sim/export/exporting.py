@@ -160,7 +160,7 @@ def _write(native: Native, writer: Writer, bad: list[BadItem], tell: Progress) -
 
 
 def _describe(out: Path, native: Native, form: str, chosen: Choices, written: int, bad: list[BadItem]) -> None:
-    own = {"lerobot": {"pictures": chosen.pictures}, "hdf5": {"compression": chosen.compression}}.get(form, {})
+    own = {name: getattr(chosen, name) for name, (owner, _) in _ACCEPTED.items() if owner == form}
     left_out: list[Any] = [{"name": item.name.removeprefix(f"{native.folder}/"), "reason": item.reason} for item in bad]
     about = {"export": FORMAT, "format": form, **own, "written": written, **native.origin(), "left_out": left_out}
     path = out / (ON_ITS_OWN if form == "lerobot" else "export.json")

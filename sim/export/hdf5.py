@@ -3,17 +3,17 @@
 ``data.hdf5`` holds a group ``data/demo_i`` for each interaction, of T steps: one where there are pictures before and after, a
 film's frames less one where there is a film.
 
-- ``obs/KEY`` and ``next_obs/KEY``: what was seen before and after each step: ``top_image`` (uint8 RGB [T, h, w, 3]), ``top_depth``
-  (float32 metres [T, h, w, 1]), ``top_things`` (uint8 [T, h, w, 1]: place in things, 255 for none), ``state`` (float32 [T, k]; the
-  attribute ``state_names`` of ``data`` names them). In films depth, things and states are known at the ends only: the pictures
-  stand under ``interaction``, and the state stays as it was before until the last frame.
+- ``obs/KEY`` and ``next_obs/KEY``: what was seen before and after each step: ``top_image`` (uint8 RGB [T, h, w, 3]),
+  ``top_depth`` (float32 metres [T, h, w, 1]), ``top_things`` (uint8 [T, h, w, 1]: place in things, 255 for none), ``state``
+  (float32 [T, k]; the attribute ``state_names`` of ``data`` names its components). In films depth, things and states are known
+  at the ends only: the pictures stand under ``interaction``, and the state stays as it was before until the last frame.
 - ``actions`` [T, k] in -1..1, as robomimic demands; ``action_names``, ``action_low`` and ``action_high`` of ``data`` bring back
   what was commanded: low + (a + 1) / 2 * (high - low). Components of other tasks are zero before scaling.
 - ``rewards`` and ``dones`` [T]: success, and 1, of the last step; ``states`` [T, 7 n]: poses of all things before it.
 - Everything else of the native row: numbers, texts and up to 16 numbers in a row as attributes of the demo, more of them and
   pictures as arrays in its group ``interaction``. ``task_name`` and ``part`` are attributes, too.
 
-``mask/train`` and ``mask/valid`` share no thing that was acted on. The file needs HDF5 1.10, and nothing in it says when it was made.
+``mask/train`` and ``mask/valid`` share no thing that was acted on. The file needs HDF5 1.10; nothing in it says when it was made.
 """
 
 from __future__ import annotations

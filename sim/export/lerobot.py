@@ -1,21 +1,23 @@
-"""Interactions as a LeRobotDataset of version 3.0, written by hand, for the ``lerobot`` package and everything that reads its sets.
+"""Interactions as a LeRobotDataset of version 3.0, written by hand, for the ``lerobot`` package and all that reads its sets.
 
-An interaction is an episode. Where rows have a film, its frames are the episode's; else it has two frames, before and after, which
-are said to be one second apart. What a frame has:
+An interaction is an episode. Where rows have a film, its frames are the episode's; else it has two frames, before and after,
+which are said to be one second apart. What a frame has:
 
 - ``observation.images.CAMERA``: H.264 in mp4, many episodes a file; or, with ``pictures="image"``, the very bytes of the native
-  rows (PNG), exact, but several times larger and not read by everything.
-- ``observation.state``: float32, the pose of the thing acted on (x, y, z, qx, qy, qz, qw in metres). Rows know it before and after
-  only, so in a film it stays as it was before until the last frame.
+  rows (PNG), exact and quicker to make, but larger and not read by everything (our own reader wants videos). H.264 keeps colour
+  at half the resolution, so edges of strong colours are off by more than the mean of one or two grey levels says.
+- ``observation.state``: float32, the pose of the thing acted on (x, y, z in metres, qx, qy, qz, qw). Rows know it before and
+  after only, so in a film it stays as it was before until the last frame.
 - ``action``: float32, one vector for all tasks; ``names`` says which component is whose, those of other tasks are zero, and what
   only comes out (success, slope) is no part of it. It is the same in every frame of the episode.
 - ``next.success`` and ``next.done``: bool, of the last two frames, that is from the step on which leads to the last picture.
-- ``interaction.COLUMN``: every number and every vector of the native row (mass, friction, force and travel as 64 numbers, ...), the
-  same in every frame. They hold what came of the action, so they are not called observations, and policies do not get them.
+- ``interaction.COLUMN``: every number and every vector of the native row (mass, friction, force and travel as 64 numbers, ...),
+  the same in every frame. They hold what came of the action, so they are no observations, and policies do not get them.
 
-Strings, lists of any length, and pictures that are not colour (16-bit depth, places of things) have no place in the format. They
-stand, with all other columns but the pictures shown, in ``interactions/chunk-000/file-000.parquet``: a row an episode, joined by
-``episode_index``; ``part`` says which of train and valid it belongs to (by the thing acted on, as when pretraining on native data).
+Strings, lists of any length, and pictures that are not colour (16-bit depth, places of things) have no place in the format.
+They stand, with all other columns but the pictures shown, in ``interactions/chunk-000/file-000.parquet``: a row an episode,
+joined by ``episode_index``; ``part`` says which of train and valid it belongs to (by the thing acted on, as when pretraining on
+native data).
 
 LeRobot compares times as float32 and demands 0.1 ms, so no video is longer than 1000 s; every second frame and every episode's
 first is a keyframe, as in its own videos, so that any frame is found quickly.
@@ -41,7 +43,6 @@ from embodied_ssl.errors import UserError
 from embodied_ssl.sim.export.columns import Frame, Layout
 from embodied_ssl.sim.export.native import Native, NativeRow
 from embodied_ssl.sim.export.statistics import Colours, Numbers
-from embodied_ssl.sim.rows import TASKS
 
 Pictures = Literal["video", "image"]
 CHUNK = 1000  # files a folder
@@ -351,8 +352,10 @@ class Writer:
 
     def close(self) -> None:
         """Finish the files at hand."""
-        for part in (self._data, self._beside, *self._films.values()):
-            part.close()
+        self._data.close()
+        self._beside.close()
+        for film in self._films.values():
+            film.close()
 
     def finish(self) -> None:
         """Finish all files, and write what describes them."""

@@ -8,8 +8,8 @@
 - ``.force.npy``, ...: lists of any length and vectors of more than 16 numbers, in the type of their column;
 - ``.json``: everything else, by the names of the columns, with ``task_name`` and ``part``.
 
-What a row does not have (the film of an interaction without one) is absent. ``train.json`` and ``valid.json`` are indexes with the
-number of samples in each tar file, as WebDataset's own indexed reader has them.
+What a row does not have (the film of an interaction without one) is absent. ``train.json`` and ``valid.json`` are indexes with
+the number of samples in each tar file, as WebDataset's own indexed reader has them.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Tars:
         """Append a sample, by names of files."""
         if self._tar is None or self.counts[-1] >= SAMPLES:
             self.close()
-            name = self.folder / f"{self.part}-{len(self.counts):06d}.tar"
-            self._tar = tarfile.open(name, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+            path = self.folder / f"{self.part}-{len(self.counts):06d}.tar"
+            self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
             self.counts.append(0)
         for name, data in files.items():
             header = tarfile.TarInfo(name)  # its time and owner are zero
