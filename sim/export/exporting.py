@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 from embodied_ssl.errors import BadItem, UserError, suggest
 from embodied_ssl.sim.export.columns import Layout, layout_of
-from embodied_ssl.sim.export.finishing import finishing
+from embodied_ssl.sim.export.finishing import finishing, refuse_taken
 from embodied_ssl.sim.export.native import Native, NativeRow, open_native
 
 FORMATS = ("lerobot", "hdf5", "webdataset")
@@ -128,6 +128,7 @@ def export(
     """
     chosen = chosen or choices(form)
     tell = on_progress or (lambda done, total: None)
+    refuse_taken(out)
     native = open_native(folder, unfinished)
     layout = layout_of(native)
     bad = list(native.bad)

@@ -30,6 +30,17 @@ def _sync(folder: Path) -> None:
             os.close(handle)
 
 
+def refuse_taken(out: Path) -> None:
+    """See that nothing is there.
+
+    Raises:
+        UserError: a file is, or a folder that is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        what = "is not empty" if out.is_dir() else "is a file"
+        raise UserError(f"'{out}' {what}; choose another --out")
+
+
 @contextmanager
 def finishing(out: Path) -> Iterator[Path]:
     """A temporary folder beside ``out`` that takes its name when the block ends well, and is removed when it does not.
@@ -40,9 +51,7 @@ def finishing(out: Path) -> Iterator[Path]:
     Raises:
         UserError: ``out`` is taken, cannot be written, or the disk is full.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        what = "is not empty" if out.is_dir() else "is a file"
-        raise UserError(f"'{out}' {what}; choose another --out")
+    refuse_taken(out)
     temporary = out.absolute().with_name(f"{TEMPORARY}{os.getpid()}-{out.absolute().name}")
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)

@@ -65,6 +65,31 @@ def _h5_space(shape: tuple[int, ...]) -> Any:
     return h5s.create_simple(shape) if shape else h5s.create(h5s.SCALAR)
 
 
+@cache
+def _timeless(what: str) -> Any:
+    """How a dataset, a group or a file is made so that it does not say when."""
+    from h5py import h5p
+
+    made = h5p.create(getattr(h5p, f"{what}_CREATE"))
+    made.set_obj_track_times(False)
+    return made
+
+
+def _new_file(path: Path) -> Any:
+    """An HDF5 file that older programs can read, if not the oldest: the layout of 1.10, half as large for many small arrays."""
+    h5py = _load_h5py()
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    return h5py.File(h5py.h5f.create(bytes(path), h5py.h5f.ACC_EXCL, _timeless("FILE"), access))
+
+
+def _new_group(parent: Any, name: str) -> Any:
+    from h5py import Group, h5g
+
+    return Group(h5g.create(parent.id, name.encode(), gcpl=_timeless("GROUP")))
+
+
 def _put_attribute(group: Any, name: str, value: NDArray[Any]) -> None:
     """As ``group.attrs[name] = value`` for numbers, at a third of the time."""
     from h5py import h5a
@@ -76,7 +101,7 @@ def _put_array(group: Any, name: str, value: NDArray[Any]) -> None:
     """As ``group.create_dataset(name, data=value)`` for numbers, at a third of the time."""
     from h5py import h5d
 
-    array = h5d.create(group.id, name.encode(), _h5_type(value.dtype), _h5_space(value.shape))
+    array = h5d.create(group.id, name.encode(), _h5_type(value.dtype), _h5_space(value.shape), _timeless("DATASET"))
     if value.size:
         array.write(_h5_space(value.shape), _h5_space(value.shape), np.asarray(value, order="C"))
 
@@ -95,12 +120,10 @@ class Writer:
     """
 
     def __init__(self, native: Native, layout: Layout, out: Path, compression: Compression) -> None:
-        h5py = _load_h5py()
         self.native, self.layout, self.filters = native, layout, FILTERS[compression]
         self._low, self._high = _range(native, layout)
-        # Times in groups are off by default; in this version of the format they would otherwise be kept.
-        self._file = h5py.File(out / NAME, "w", libver=("v110", "v110"), track_order=False)
-        self._data = self._file.create_group("data")
+        self._file = _new_file(out / NAME)
+        self._data = _new_group(self._file, "data")
         self._parts: dict[str, list[str]] = {"train": [], "valid": []}
         self._total = 0
         self._greys = {} if layout.rate else _grey_pairs(layout)
@@ -119,12 +142,13 @@ class Writer:
         scaled = self._scaled(self.layout.action(row))
         steps = len(next(iter(seen.values()))) - 1 if seen else 1
         name = f"demo_{sum(map(len, self._parts.values()))}"
-        demo = self._data.create_group(name)
+        demo = _new_group(self._data, name)
         part = "valid" if row.valid else "train"
         demo.attrs["task_name"], demo.attrs["part"] = row.task, part
         _put_attribute(demo, "num_samples", np.asarray(steps, np.int64))
         self._put_steps(demo, row, steps, scaled)
-        for group, span in ((demo.create_group("obs"), slice(0, -1)), (demo.create_group("next_obs"), slice(1, None))):
+        for part_of, span in (("obs", slice(0, -1)), ("next_obs", slice(1, None))):
+            group = _new_group(demo, part_of)
             for key, values in seen.items():
                 self._put(group, key, values[span])
         self._put_rest(demo, rest)
@@ -160,7 +184,7 @@ class Writer:
         return value if column.kind in ("text", "texts") else json.dumps(value)
 
     def _put_rest(self, demo: Any, rest: Mapping[str, Any]) -> None:
-        group = demo.create_group("interaction")
+        group = _new_group(demo, "interaction")
         for name, value in rest.items():
             column = self.layout.columns[name]
             if not isinstance(value, np.ndarray):
@@ -188,7 +212,8 @@ class Writer:
             return
         data = values[0] if whole else values
         chunks = data.shape if whole else (1, *values.shape[1:])
-        group.create_dataset(key, data=data, **({"chunks": chunks, **self.filters} if self.filters else {}))
+        filters = {"chunks": chunks, **self.filters} if self.filters else {}
+        group.create_dataset(key, data=data, track_times=False, **filters)
 
     def _scaled(self, action: Floats) -> NDArray[np.float64]:
         span = np.where(self._high > self._low, self._high - self._low, 1.0)
@@ -210,8 +235,9 @@ class Writer:
         attributes["action_names"], attributes["state_names"] = list(self.layout.actions), list(self.layout.states)
         attributes["action_low"], attributes["action_high"] = self._low, self._high
         attributes["columns"] = json.dumps({column.name: column.what for column in self.layout.columns.values() if column.what})
+        masks = _new_group(self._file, "mask")
         for part, names in self._parts.items():
-            self._file[f"mask/{part}"] = np.array(names, dtype="S" if names else "S1")
+            masks[part] = np.array(names, dtype="S" if names else "S1")
         self.close()
 
     def close(self) -> None:

@@ -347,7 +347,8 @@ class Writer:
 
     def _count_waiting(self) -> None:
         for name, waiting in self._waiting.items():
-            self.features[name].seen.add(np.asarray(waiting).reshape(len(waiting), -1))
+            if waiting:
+                self.features[name].seen.add(np.asarray(waiting).reshape(len(waiting), -1))
             waiting.clear()
 
     def close(self) -> None:
