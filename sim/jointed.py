@@ -74,7 +74,8 @@ class Link:
         mass: kilograms.
         centre: of mass, in the link's frame. A link that touches has it at the origin, or its shape becomes a compound one, which
             is slower and, after a state is restored, not exact.
-        shape: number of a collision shape, -1 for none; the link then has no inertia about its centre.
+        inertia: about that centre, kg m^2 along x, y, z; of no account for a link that touches, whose shape decides.
+        shape: number of a collision shape, -1 for none.
         friction: lateral; two bodies in touch slide with the product of theirs.
         spinning: friction against turning on the spot, metres.
     """
@@ -86,6 +87,7 @@ class Link:
     at: Floats
     mass: float
     centre: Vector = (0.0, 0.0, 0.0)
+    inertia: Vector = (0.0, 0.0, 0.0)
     shape: int = -1
     friction: float = 1.0
     spinning: float = 0.01
@@ -112,6 +114,8 @@ class Jointed:
         for k, link in enumerate(links):
             if link.shape >= 0:
                 p.changeDynamics(self.body, k, lateralFriction=link.friction, spinningFriction=link.spinning)
+            elif any(link.inertia):
+                p.changeDynamics(self.body, k, localInertiaDiagonal=link.inertia)
         self.put(positions)
 
     def _make(self, at: Floats) -> int:

@@ -143,7 +143,7 @@ def assemble(model: Model, touched: Mapping[str, Hull], kind: str, probe: int = 
 def _link(bone: Bone, holder: int, joint: str, at: Floats, hull: Hull | None) -> Link:
     if hull is None:
         x, y, z = (float(part) for part in bone.centre)
-        return Link(bone.name, holder, joint, bone.axis, at, bone.mass, (x, y, z))
+        return Link(bone.name, holder, joint, bone.axis, at, bone.mass, (x, y, z), bone.inertia)
     return Link(bone.name, holder, joint, bone.axis, at, bone.mass, shape=hull.shape, friction=FRICTION)
 
 

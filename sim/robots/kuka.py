@@ -36,7 +36,8 @@ def model() -> Model:
     meshes = folder / "gripper" / "meshes"
     screwed = place((0, 0, _FLANGE))
     body = Skin(meshes / "WSG50_110.stl", np.eye(4))
-    bones[-1] = wrist = urdf.fixed(bones[-1], screwed, (1.2, np.array([0.0, 0.0, 0.036]), (body,)))
+    weight = (1.2, np.array([0.0, 0.0, 0.036]), (0.0, 0.0, 0.0), (body,))
+    bones[-1] = wrist = urdf.fixed(bones[-1], screwed, weight)
     guide = Skin(meshes / "GUIDE_WSG50_110.stl", place((-_REACHES, 0, 0)), 0.001)
     finger = Skin(meshes / "WSG-FMF.stl", place((-_REACHES, 0, 0.023)), 0.001)  # its pads point along x
     one, other = (
@@ -45,13 +46,14 @@ def model() -> Model:
             wrist.name,
             "prismatic",
             screwed @ place(yaw=yaw),
-            (-1, 0, 0),
-            0.0,
-            0.055,
-            20.0,
-            0.2,
-            np.zeros(3),
-            (finger, guide),
+            axis=(-1.0, 0.0, 0.0),
+            lower=0.0,
+            upper=0.055,
+            effort=20.0,
+            mass=0.2,
+            centre=np.zeros(3),
+            inertia=(0.0, 0.0, 0.0),
+            skins=(finger, guide),
         )
         for name, yaw in (("first_finger", math.pi), ("second_finger", 0.0))
     )

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from embodied_ssl.sim.camera import Floats
+from embodied_ssl.sim.camera import Floats, Vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,7 @@ class Bone:
         effort: newton metres or newtons that its motor can give.
         mass: kilograms, with what is fixed to it.
         centre: of that mass, in its frame [3].
+        inertia: about its own centre, without what is fixed to it, kg m^2 along x, y, z.
         skins: of it and of what is fixed to it.
     """
 
@@ -46,12 +47,13 @@ class Bone:
     parent: str
     joint: str
     at: Floats
-    axis: tuple[float, float, float]
+    axis: Vector
     lower: float
     upper: float
     effort: float
     mass: float
     centre: Floats
+    inertia: Vector
     skins: tuple[Skin, ...]
 
 
@@ -97,7 +99,7 @@ def read(path: Path, seen: str) -> list[Bone]:
     return list(found.values())
 
 
-Content = tuple[float, Floats, tuple[Skin, ...]]  # mass, its centre [3], skins
+Content = tuple[float, Floats, Vector, tuple[Skin, ...]]  # mass, its centre [3], inertia, skins
 
 
 def _named(joint: ElementTree.Element, role: str) -> str:
@@ -121,12 +123,14 @@ def _content(link: ElementTree.Element, path: Path, seen: str) -> Content:
     inertial = link.find("inertial")
     mass = 0.0 if inertial is None else _numbers(inertial.find("mass"), "value", "0")[0]
     centre = np.zeros(3) if inertial is None else _origin(inertial)[:3, 3]
+    moments = None if inertial is None else inertial.find("inertia")
+    xx, yy, zz = (_numbers(moments, word, "0")[0] for word in ("ixx", "iyy", "izz"))
     skins = []
     for element in link.findall(seen):
         mesh = element.find("geometry/mesh")
         if mesh is not None:
             skins.append(Skin(path.parent / mesh.attrib["filename"].removeprefix("package://"), _origin(element)))
-    return mass, centre, tuple(skins)
+    return mass, centre, (xx, yy, zz), tuple(skins)
 
 
 def _bone(name: str, parent: str, kind: str, at: Floats, joint: ElementTree.Element | None, content: Content) -> Bone:
@@ -138,7 +142,7 @@ def _bone(name: str, parent: str, kind: str, at: Floats, joint: ElementTree.Elem
 
 def fixed(holder: Bone, where: Floats, content: Content) -> Bone:
     """A bone with something fixed to it at a pose."""
-    mass, centre, skins = content
+    mass, centre, _, skins = content
     total = holder.mass + mass
     theirs = where[:3, :3] @ centre + where[:3, 3]
     middle = holder.centre if total == 0 else (holder.mass * holder.centre + mass * theirs) / total
