@@ -104,25 +104,25 @@ class Jointed:
     """
 
     def __init__(self, client: Client, links: Sequence[Link], at: Floats, positions: Sequence[float]) -> None:
-        p = self._client = client
+        self._client = client
         self.links = tuple(links)
         self.body = self._make(at)
         self._gears: list[int] = []
         self.moving = tuple(k for k, link in enumerate(links) if link.joint != "fixed")
         for k in self.moving:
-            p.setJointMotorControl2(self.body, k, p.VELOCITY_CONTROL, force=0)
+            client.setJointMotorControl2(self.body, k, client.VELOCITY_CONTROL, force=0)
         for k, link in enumerate(links):
             if link.shape >= 0:
-                p.changeDynamics(self.body, k, lateralFriction=link.friction, spinningFriction=link.spinning)
+                client.changeDynamics(self.body, k, lateralFriction=link.friction, spinningFriction=link.spinning)
             elif any(link.inertia):
-                p.changeDynamics(self.body, k, localInertiaDiagonal=link.inertia)
+                client.changeDynamics(self.body, k, localInertiaDiagonal=link.inertia)
         self.put(positions)
 
     def _make(self, at: Floats) -> int:
-        p, links = self._client, self.links
+        client, links = self._client, self.links
         n = len(links)
-        kinds = {"revolute": p.JOINT_REVOLUTE, "prismatic": p.JOINT_PRISMATIC, "fixed": p.JOINT_FIXED}
-        made: int = p.createMultiBody(
+        kinds = {"revolute": client.JOINT_REVOLUTE, "prismatic": client.JOINT_PRISMATIC, "fixed": client.JOINT_FIXED}
+        made: int = client.createMultiBody(
             0,
             -1,
             -1,
@@ -147,9 +147,9 @@ class Jointed:
 
     def gear(self, first: int, second: int) -> None:
         """Make two joints keep the same position, as one motor would."""
-        p = self._client
-        gear = p.createConstraint(self.body, first, self.body, second, p.JOINT_GEAR, (1, 0, 0), (0, 0, 0), (0, 0, 0))
-        p.changeConstraint(gear, gearRatio=-1, erp=0.9, maxForce=200)
+        client = self._client
+        gear = client.createConstraint(self.body, first, self.body, second, client.JOINT_GEAR, (1, 0, 0), (0, 0, 0), (0, 0, 0))
+        client.changeConstraint(gear, gearRatio=-1, erp=0.9, maxForce=200)
         self._gears.append(gear)
 
     def put(self, positions: Sequence[float]) -> None:
@@ -167,11 +167,11 @@ class Jointed:
             speed: metres or radians a second.
             gain: share of what is missing that the next step should make up; with 1 it arrives without slowing down.
         """
-        p = self._client
-        p.setJointMotorControl2(
+        client = self._client
+        client.setJointMotorControl2(
             self.body,
             joint,
-            p.POSITION_CONTROL,
+            client.POSITION_CONTROL,
             targetPosition=position,
             force=force,
             maxVelocity=speed,
@@ -180,10 +180,10 @@ class Jointed:
 
     def follow(self, joints: Sequence[int], positions: Sequence[float], forces: Sequence[float]) -> None:
         """Set motors to be somewhere after the next step, with at most these forces."""
-        p = self._client
+        client = self._client
         ones = [1.0] * len(joints)
-        p.setJointMotorControlArray(
-            self.body, joints, p.POSITION_CONTROL, targetPositions=positions, forces=forces, positionGains=ones
+        client.setJointMotorControlArray(
+            self.body, joints, client.POSITION_CONTROL, targetPositions=positions, forces=forces, positionGains=ones
         )
 
     def positions(self) -> list[float]:

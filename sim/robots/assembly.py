@@ -15,13 +15,13 @@ from embodied_ssl.sim import solids
 from embodied_ssl.sim.camera import Floats, Vector
 from embodied_ssl.sim.client import Client
 from embodied_ssl.sim.jointed import BASE, Link, place
-from embodied_ssl.sim.robots.hand import OPENING
+from embodied_ssl.sim.robots.hand import OPENING, ROUND
 from embodied_ssl.sim.robots.skins import seen, triangles
-from embodied_ssl.sim.robots.tool import AHEAD, BESIDE, DIAMETER, FRICTION, Pad, Part, Shape, facing
+from embodied_ssl.sim.robots.tool import AHEAD, BESIDE, FRICTION, Pad, Part, Shape, facing
 from embodied_ssl.sim.robots.urdf import Bone, Skin
 
 SHOWS = 0.02  # metres of the probe below the fingertips
-_PROBE = 0.05  # its length
+_PROBE = 0.06  # its length
 _NEAR_TIPS = 0.02  # metres; how far up a closed finger is looked at to tell how thick it is
 _QUARTER = math.pi / 2
 _SKIN = 0.001  # metres that the engine adds around a hull
@@ -117,7 +117,7 @@ def assemble(model: Model, touched: Mapping[str, Hull], kind: str, probe: int = 
         kind: "jaw", "tip", or "finger" for one that sweeps a quarter turn to the right of the hand's x, "back" to the left.
         probe: collision shape of a tip's probe.
     """
-    apart = DIAMETER / 2 if kind == "tip" else 0.0
+    apart = ROUND / 2 if kind == "tip" else 0.0
     links: list[Link] = []
     parts: list[Part] = []
     frames: dict[str, tuple[int, Floats]] = {}  # of each bone: its link, and the bone's frame in that
@@ -175,15 +175,15 @@ def _with_hand(
         return Assembly(tuple(links), shape, 0.0)
     low = hand @ place((0, 0, -SHOWS))
     middle = low @ place((0, 0, _PROBE / 2))
-    links.append(Link("probe", wrist, "fixed", (0, 0, 1), middle, 0.05, shape=probe, friction=0.5))
-    parts.append(Part(len(links) - 1, solids.capsule(DIAMETER / 2, _PROBE), np.eye(4), _METAL))
+    links.append(Link("probe", wrist, "fixed", (0, 0, 1), middle, 0.05, shape=probe, friction=0.05))
+    parts.append(Part(len(links) - 1, solids.capsule(ROUND / 2, _PROBE), np.eye(4), _METAL))
     pads = (Pad(wrist, low @ facing((0, 0, -1), (0, 0, 0), up=(1, 0, 0))),)
     return Assembly(tuple(links), Shape(wrist, low, ((len(links) - 1,),), (), 0.0, tuple(parts), pads, BESIDE), SHOWS)
 
 
 def probe(client: Client) -> int:
     """The collision shape of the rod that the fingers hold when they press."""
-    made: int = client.createCollisionShape(client.GEOM_CAPSULE, radius=DIAMETER / 2, height=_PROBE - DIAMETER)
+    made: int = client.createCollisionShape(client.GEOM_CAPSULE, radius=ROUND / 2, height=_PROBE - ROUND)
     return made
 
 

@@ -17,6 +17,7 @@ from embodied_ssl.sim.render.renderer import Drawn
 ROBOT = -2  # in a view's ids
 RATE = 240  # steps a second
 OPENING = 0.08  # metres between the fingers of an open jaw
+ROUND = 0.02  # metres; thickness of a tip, which can press half as deep: further in, the engine counts the contact twice
 
 
 class Unreachable(UserError):
@@ -159,7 +160,7 @@ class Robot(Protocol):
         ...
 
     def tip(self, point: Sequence[float]) -> Hand:
-        """A round end, 12 mm thick, that is about to press.
+        """A round end, `ROUND` thick, that is about to press.
 
         Args:
             point: its lowest point, in the world [3].

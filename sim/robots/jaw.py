@@ -16,14 +16,15 @@ from embodied_ssl.sim import solids
 from embodied_ssl.sim.camera import Floats, Vector
 from embodied_ssl.sim.client import Client
 from embodied_ssl.sim.jointed import BASE, Jointed, Link, place
-from embodied_ssl.sim.robots.hand import OPENING, RATE, Hand
-from embodied_ssl.sim.robots.tool import AHEAD, BESIDE, DIAMETER, FRICTION, Pad, Part, Shape, Tool, facing
+from embodied_ssl.sim.robots.hand import OPENING, RATE, ROUND, Hand
+from embodied_ssl.sim.robots.tool import AHEAD, BESIDE, FRICTION, Pad, Part, Shape, Tool, facing
 
 GRAVITY = 9.81
 _FINGER = (0.01, 0.02, 0.06)  # metres
 _PALM = (0.1, 0.03, 0.02)
 _UP = 0.07  # the palm's middle above the fingertips
-_ROD = 0.1  # length of the finger that sweeps
+_THICK = 0.012  # of the finger that sweeps
+_ROD = 0.1  # its length
 _TIP = 0.06
 _DARK, _LIGHT = (0.22, 0.22, 0.24), (0.55, 0.56, 0.58)
 _SIDEWAYS = 1e-6  # metres; a motion that leaves its line by less has not changed direction
@@ -107,8 +108,8 @@ class Jaw:
         self._client = p = client
         self._palm = p.createCollisionShape(p.GEOM_BOX, halfExtents=[side / 2 for side in _PALM])
         self._finger = p.createCollisionShape(p.GEOM_BOX, halfExtents=[side / 2 for side in _FINGER])
-        self._rod = p.createCollisionShape(p.GEOM_CYLINDER, radius=DIAMETER / 2, height=_ROD)
-        self._tip = p.createCollisionShape(p.GEOM_CAPSULE, radius=DIAMETER / 2, height=_TIP - DIAMETER)
+        self._rod = p.createCollisionShape(p.GEOM_CYLINDER, radius=_THICK / 2, height=_ROD)
+        self._tip = p.createCollisionShape(p.GEOM_CAPSULE, radius=ROUND / 2, height=_TIP - ROUND)
 
     def jaw(self, point: Sequence[float], yaw: float) -> Hand:
         palm = Link("palm", BASE, "prismatic", (0, 0, 1), place((0, 0, _UP)), 0.1, shape=self._palm, friction=FRICTION)
@@ -139,14 +140,14 @@ class Jaw:
 
     def finger(self, point: Sequence[float], yaw: float) -> Hand:
         rod = Link("rod", BASE, "prismatic", (1, 0, 0), place((0, 0, _ROD / 2)), 0.5, shape=self._rod, friction=0.8)
-        parts = (Part(0, solids.cylinder(DIAMETER / 2, _ROD), np.eye(4), _LIGHT),)
-        pads = (Pad(0, facing((1, 0, 0), (DIAMETER / 2, 0, 0.01 - _ROD / 2))),)
+        parts = (Part(0, solids.cylinder(_THICK / 2, _ROD), np.eye(4), _LIGHT),)
+        pads = (Pad(0, facing((1, 0, 0), (_THICK / 2, 0, 0.01 - _ROD / 2))),)
         shape = Shape(0, place((0, 0, -_ROD / 2)), ((0,),), (), 0.0, parts, pads, AHEAD)
         return Floating(self._client, (rod,), shape, point, yaw, (1, 0, 0))
 
     def tip(self, point: Sequence[float]) -> Hand:
-        rod = Link("tip", BASE, "prismatic", (0, 0, 1), place((0, 0, _TIP / 2)), 0.5, shape=self._tip, friction=0.5)
-        parts = (Part(0, solids.capsule(DIAMETER / 2, _TIP), np.eye(4), _LIGHT),)
+        rod = Link("tip", BASE, "prismatic", (0, 0, 1), place((0, 0, _TIP / 2)), 0.5, shape=self._tip, friction=0.05)
+        parts = (Part(0, solids.capsule(ROUND / 2, _TIP), np.eye(4), _LIGHT),)
         pads = (Pad(0, facing((0, 0, -1), (0, 0, -_TIP / 2), up=(1, 0, 0))),)
         shape = Shape(0, place((0, 0, -_TIP / 2)), ((0,),), (), 0.0, parts, pads, BESIDE)
         return Floating(self._client, (rod,), shape, point, 0.0, (0, 0, 1))

@@ -15,7 +15,6 @@ from embodied_ssl.sim.render.renderer import Drawn
 from embodied_ssl.sim.robots.hand import ROBOT
 
 FRICTION = 1.2  # of rubber pads
-DIAMETER = 0.012  # of a floating finger, and of every tip
 _BACK = 0.02  # metres from a pad to the camera that looks out through it
 _PAD = 0.02  # metres of the pad that it sees
 _GIVES = 0.01  # metres; what has sunk in so far is still seen
