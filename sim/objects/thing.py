@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from embodied_ssl.sim.camera import Floats, Quaternion, Vector
 from embodied_ssl.sim.mesh import Mesh
 
+OPENING = 0.08  # metres between the open jaws
+
 
 @dataclass(frozen=True)
 class Primitive:
@@ -36,6 +38,19 @@ class Rest:
     share: float
 
 
+@dataclass(frozen=True)
+class Given:
+    """Physics that a form brings along, as a user's URDF may; None for what is drawn. Units as in `Thing`."""
+
+    mass: float | None = None
+    friction: float | None = None
+    spinning: float | None = None
+    rolling: float | None = None
+    restitution: float | None = None
+    stiffness: float | None = None
+    damping: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Form:
     """A shape in a frame whose origin is its centre of mass; the same object whenever the same form is asked for.
@@ -49,6 +64,7 @@ class Form:
         filled: volume of what is seen over volume of what is touched; 1 when they are the same.
         rests: stable poses, the likeliest first.
         colour: its own, or None to draw one.
+        given: its own physics.
     """
 
     name: str
@@ -59,6 +75,7 @@ class Form:
     filled: float
     rests: tuple[Rest, ...]
     colour: Vector | None = None
+    given: Given = Given()
 
 
 @dataclass(frozen=True, eq=False)
