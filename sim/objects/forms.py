@@ -6,6 +6,7 @@ that holds the file's content.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,13 +67,14 @@ def body(seen: Surface, touched: Sequence[Floats], matter: float | None, colour:
     volume = sum(shell.volume for shell in shells)
     centre = np.sum([shell.volume * shell.centre for shell in shells], axis=0) / volume
     found = rests.of_hull(whole, centre)
+    mesh = surface.mesh(seen.moved(np.eye(3), -centre))
     return Body(
-        mesh=surface.mesh(seen.moved(np.eye(3), -centre)),
+        mesh=mesh,
         parts=tuple(shell.corners - centre for shell in shells),
         volume=volume,
         filled=1.0 if matter is None else min(matter / volume, 1.0) if len(shells) == 1 else matter / volume,
         rests=found,
-        narrow=rests.narrow(whole.corners - centre, found[0].orientation)[0],
+        narrow=rests.narrow(mesh.points.astype(np.float64), found[0].orientation)[0],
         colour=colour,
     )
 
@@ -194,10 +196,10 @@ def volume(shape: Primitive) -> float:
     if shape.kind == "box":
         return x * y * z
     if shape.kind == "sphere":
-        return np.pi / 6 * x**3
+        return math.pi / 6 * x**3
     if shape.kind == "cylinder":
-        return np.pi / 4 * x**2 * z
-    return np.pi / 4 * x**2 * (z - x) + np.pi / 6 * x**3
+        return math.pi / 4 * x**2 * z
+    return math.pi / 4 * x**2 * (z - x) + math.pi / 6 * x**3
 
 
 def narrowest(made: Form) -> float:
@@ -222,11 +224,11 @@ def _broad_primitive(shape: Primitive, rest: Rest) -> float:
         low, middle, high = sorted(shape.size)
         return high * middle / low
     if shape.kind == "sphere":
-        return np.pi / 4 * x
+        return math.pi / 4 * x
     if shape.kind == "capsule":
-        return np.pi / 4 * x + (z - x)
+        return math.pi / 4 * x + (z - x)
     lies = abs(rest.orientation[3]) < 0.9 and abs(rest.orientation[0]) < 0.9
-    return z if lies else np.pi / 4 * x**2 / z
+    return z if lies else math.pi / 4 * x**2 / z
 
 
 def narrow(shape: Primitive) -> float:

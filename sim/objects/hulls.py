@@ -43,7 +43,7 @@ def hull(points: Floats) -> Hull:
     from scipy.spatial import ConvexHull, QhullError  # here: half a second and 40 MB that not everybody needs
 
     points = np.asarray(points, np.float64)
-    size = np.ptp(points, axis=0).max() if len(points) else 0.0
+    size = float(np.ptp(points, axis=0).max()) if len(points) else 0.0
     try:
         # In units of its own size, so that the tolerances inside do not depend on the user's units.
         found = ConvexHull((points - points.mean(axis=0)) / (size or 1.0))

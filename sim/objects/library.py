@@ -1,7 +1,7 @@
 """The forms that come with PyBullet: a thousand random ones, and household things at their real size.
 
-A random form is a few convex pieces stuck together, as seen. PyBullet would wrap it in one hull, so that jaws close on visible
-air. Here that is a choice: "hull" does the same and records how much of the hull is matter, "parts" touches piece by piece.
+A random form is some convex pieces stuck together, as seen. "parts" touches piece by piece, as PyBullet does when it loads the
+file; "hull" wraps them in one hull, which is faster and lets jaws close on visible air: how much of it is matter is recorded.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ HOUSEHOLD = (
     Household("peg-cylinder", "toys/cylinder.obj", 0.06),
     Household("peg-prism", "toys/prism.obj", 0.06),
     Household("ring", "torus/torus_textured.obj", 0.08),
-    Household("stone", "stone.obj", 0.06, "box"),
+    Household("stone", "stone.obj", 0.06),
     Household("teddy", "teddy2_VHACD_CHs.obj", 0.12, parts="same"),
     Household("wheel", "racecar/meshes/left_front_wheel.obj", 0.065),
 )
@@ -126,7 +126,7 @@ def _as_primitive(name: str, thing: Household, folder: Path, side: float) -> For
     """In the middle of its bounds, with axes as in its file."""
     seen, colour = _read(thing, folder)
     low, high = seen.points.min(axis=0), seen.points.max(axis=0)
-    x, y, z = (high - low) * (thing.length / (high - low).max())
+    x, y, z = (float(value) for value in (high - low) * (thing.length / (high - low).max()))
     shape = Primitive(thing.touched, (x, x, x) if thing.touched == "sphere" else (x, y, z))
     wide = forms.narrow(shape)
     factor = min(1.0, side / wide)

@@ -1,8 +1,8 @@
-"""Reading Wavefront OBJ files: their triangles by group, and how their materials look."""
+"""Wavefront OBJ files: reading their triangles by group and how their materials look, and writing convex parts for the engine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -203,3 +203,18 @@ def picture(path: Path) -> Pixels | None:
         size = (max(1, round(found.shape[1] * shrink)), max(1, round(found.shape[0] * shrink)))
         found = cv2.resize(found, size, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(found[:, :, ::-1], np.uint8)
+
+
+def written(parts: Sequence[Floats]) -> str:
+    """Convex parts, as corners [n, 3], as the text of an OBJ file of one group each.
+
+    PyBullet makes of such a file one shape that is touched part by part; no call of its takes the corners of several. It looks
+    at which corners faces name, not at the faces, so these only name them all.
+    """
+    lines, first = [], 1
+    for number, corners in enumerate(parts):
+        lines.append(f"o part_{number}")
+        lines += ["v " + " ".join(f"{value:.9g}" for value in corner) for corner in corners.tolist()]
+        lines += [f"f {first} {first + k} {first + k + 1}" for k in range(1, len(corners) - 1)]
+        first += len(corners)
+    return "\n".join(lines) + "\n"

@@ -321,9 +321,7 @@ def _check_size(made: Form, name: str) -> None:
             )
     if longest > _LONGEST:
         raise BadItem(name, f"is {_length(longest)} long; at most {_length(_LONGEST)} fits on the table")
-    raise BadItem(
-        name, f"is wider than the jaw opens ({_length(OPENING)}) in every direction: {_length(narrowest)} at its narrowest"
-    )
+    raise BadItem(name, f"is wider than the jaw opens ({_length(OPENING)}), however it lies: {_length(narrowest)}; scale it down")
 
 
 def _length(metres: float) -> str:

@@ -40,9 +40,8 @@ def thing(pool: Pool, seed: int, number: int) -> Thing:
         raise ValueError(f"thing {number} of a pool of {pool.objects}")
     rng = generator(seed, "thing", number)
     form = _form(pool, seed, number, rng)
-    mass = form.volume * form.filled * log_uniform(rng, *pool.density)
     drawn = {
-        "mass": min(max(mass, pool.mass[0]), pool.mass[1]),
+        "mass": _mass(form.volume * form.filled, pool, rng),
         "friction": float(rng.uniform(*pool.friction)),
         "spinning": float(rng.uniform(*pool.spinning)),
         "rolling": float(rng.uniform(*pool.spinning)),
@@ -123,6 +122,12 @@ def _deal(seed: int, kind: str, turn: int, count: int) -> int:
 @lru_cache(256)
 def _order(seed: int, what: str, round_: int, count: int) -> tuple[int, ...]:
     return tuple(generator(seed, "deal", what, round_).permutation(count).tolist())
+
+
+def _mass(matter: float, pool: Pool, rng: np.random.Generator) -> float:
+    """Of so many cubic metres of a drawn density; densities that would weigh too little or too much are not drawn."""
+    low, high = (min(max(matter * density, pool.mass[0]), pool.mass[1]) for density in pool.density)
+    return log_uniform(rng, low, high)
 
 
 def _stiffness(form: Form, limits: Range, side: float, rng: np.random.Generator) -> float:

@@ -58,7 +58,7 @@ def of_hull(hull: Hull, centre: Floats) -> tuple[Rest, ...]:
         kept = [int(np.argmax(tips))]
         total[kept] = 1.0
     kept.sort(key=lambda k: (-total[k].round(9), k))
-    kept = [k for k in kept if total[k] >= _RARE * total[kept].sum()][:_MOST]
+    kept = ([k for k in kept if total[k] >= _RARE * total[kept].sum()] or kept)[:_MOST]
     whole = total[kept].sum()
     return tuple(Rest(downwards(normals[k]), float(heights[k]), float(total[k] / whole)) for k in kept)
 
