@@ -22,8 +22,8 @@ from embodied_ssl.datasets.io.pictures import crop_and_resize, decode, encode
 from embodied_ssl.datasets.source import Box, DataSpec, Pixels, Sample, Source, Split, folders, in_split
 from embodied_ssl.errors import BadItem, UserError, suggest
 from embodied_ssl.keys import generator
+from embodied_ssl.sim.collecting.store import MANIFEST, Manifest
 from embodied_ssl.sim.rows import GROUP, SCHEMA, TASKS, depth_png, read_shard, shard_name, things_png, write_shard
-from embodied_ssl.sim.store import MANIFEST, Manifest
 
 _SMALL = ("index", "task", "acted", "grasp", "push", "poke")
 _KIND = "interactions"

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,8 @@ from embodied_ssl.process import be_a_good_host
 
 if TYPE_CHECKING:
     from embodied_ssl.evaluation.run import Request
+    from embodied_ssl.sim.collecting.engines import Engine
+    from embodied_ssl.sim.spec import Spec
 
 app = typer.Typer(
     add_completion=True,
@@ -248,30 +251,102 @@ def _request(
 
 @app.command()
 def simulate(
-    out: Annotated[str, typer.Option(help="The folder to fill.")],
+    out: Annotated[str, typer.Option(help="The folder to fill.")] = "",
     task: Annotated[str, typer.Option(help="Of grasp, push, poke, with commas; or drive.")] = "grasp,push,poke",
     episodes: Annotated[int, typer.Option(help="Interactions, or drives.")] = 300,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; they change nothing but the time.")] = 1,
     seed: Seed = 0,
+    robot: Annotated[str, typer.Option(help="jaw, panda or kuka.")] = "jaw",
+    solver: Annotated[str, typer.Option(help="Of physics: reference, default or fast.")] = "default",
+    renderer: Annotated[str, typer.Option(help="gl, tiny or auto: gl where it works.")] = "auto",
+    size: Annotated[str, typer.Option(help="Pixels of pictures: one number, or HEIGHT,WIDTH.")] = "128",
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as randomise.textures=0.5.")] = [],  # noqa: B006
+    workers: Annotated[int, typer.Option(help="Processes; they change nothing but the time.")] = 1,
+    engine: Annotated[str, typer.Option(help="Who works: processes, serial (this one, unwatched) or ray.")] = "processes",
+    shard: Annotated[str, typer.Option(metavar="i/N", help="Make part i of N, from 1; the parts may share one --out.")] = "",
+    patience: Annotated[float, typer.Option(min=0, help="Seconds of silence until a worker is replaced; 0: never.")] = 120,
     resume: Resume = False,
+    verify: Annotated[str, typer.Option("--verify", metavar="DIR", help="Only check a folder against its hashes.")] = "",
     json_file: Json = "",
 ) -> None:
     """Generate a data set of robot interactions, or of drives through rooms with exact poses and labelled stills."""
-    from embodied_ssl.progress import shown
-    from embodied_ssl.sim.collect import collect
-    from embodied_ssl.sim.drive.collect import collect_drives
-
+    if verify:
+        _verify(verify, json_file)
+        return
+    if not out:
+        raise UserError("simulate needs a folder to fill; give --out FOLDER, or --verify FOLDER to check one")
     tasks = _words(task)
     if "drive" in tasks and len(tasks) > 1:
         raise UserError(f"drives and interactions are different data sets, but --task is {task}; make them one after the other")
-    with shown("simulate") as progress:
+    with _terminated_like_ctrl_c():
         if tasks == ["drive"]:
-            summary = collect_drives(Path(out), episodes, seed, workers, resume, on_progress=progress.update)
+            if set_ or shard or (robot, solver, engine) != ("jaw", "default", "processes"):
+                raise UserError("--robot, --solver, --engine, --shard and --set are for interactions; leave them out for drives")
+            result = _simulate_drives(Path(out), episodes, seed, size, workers, resume)
         else:
-            summary = collect(Path(out), tasks, episodes, seed, workers, resume, on_progress=progress.update)
-    result = {"out": out, "total": summary.total, "made": summary.made, "sha256": summary.sha256, **summary.success}
-    _print_facts(result)
-    _write_json(json_file, result)
+            from embodied_ssl.sim.collecting import command
+
+            asked = command.Asked(tuple(tasks), episodes, seed, size, robot, solver, renderer, tuple(set_))
+            result = _simulate(Path(out), command.spec_of(asked), command.engine_of(engine, workers, patience), shard, resume)
+    left_out = result.pop("left_out")
+    _print_facts({**result, "left_out": len(left_out)} if left_out else result)
+    _print_left_out(left_out)
+    _write_json(json_file, {**result, "left_out": left_out})
+    lost = [item for item in left_out if item["name"].startswith("shard-")]
+    if lost:
+        raise UserError(f"{len(lost)} shards could not be made, the first {lost[0]['name']}: {lost[0]['reason']}")
+
+
+def _simulate(out: Path, spec: Spec, engine: Engine, shard: str, resume: bool) -> dict[str, Any]:
+    from embodied_ssl.progress import shown
+    from embodied_ssl.sim.collecting.accepted import Part
+    from embodied_ssl.sim.collecting.collect import collect
+
+    part = Part.parse(shard) if shard else Part()
+    with shown("simulate") as progress:
+        summary = collect(out, spec, engine, resume, part, progress)
+    result = {"out": str(out), "total": summary.total, "made": summary.made}
+    result |= {"sha256": summary.sha256} if not summary.missing else {"missing_shards": summary.missing}
+    return {**result, **summary.success, "left_out": summary.left_out}
+
+
+def _simulate_drives(out: Path, episodes: int, seed: int, size: str, workers: int, resume: bool) -> dict[str, Any]:
+    from embodied_ssl.progress import shown
+    from embodied_ssl.sim.drive.collect import collect_drives
+
+    if workers < 1 or size != "128":
+        wrong = (
+            f"--workers is {workers}; give 1 or more" if workers < 1 else "--size is for interactions; leave it out for drives"
+        )
+        raise UserError(wrong)
+    with shown("simulate") as progress:
+        summary = collect_drives(out, episodes, seed, workers, resume, on_progress=progress.update)
+    return {"out": str(out), "total": summary.total, "made": summary.made, "sha256": summary.sha256, "left_out": []}
+
+
+def _verify(folder: str, json_file: str) -> None:
+    from embodied_ssl.progress import shown
+    from embodied_ssl.sim.collecting.verify import verify
+
+    with shown("verify") as progress:
+        found = verify(Path(folder), progress.update)
+    _print_facts({"folder": folder, "kind": found.kind, "sound": len(found.named("sound"))})
+    for name, state in found.states.items():
+        if state != "sound":
+            _say(f"  {state}: {name}")
+    _write_json(json_file, found.to_json())
+    if not found.whole:
+        raise UserError(f"'{folder}' is not whole; make what is wrong again with the same simulate command and --resume")
+    _say(f"sha256: {found.sha256}")
+
+
+@contextmanager
+def _terminated_like_ctrl_c() -> Iterator[None]:
+    """A scheduler's SIGTERM ends work as Ctrl-C does: what is finished is listed, workers leave, exit code 130."""
+    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
 
 
 @app.command("export-data")

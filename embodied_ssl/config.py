@@ -10,23 +10,22 @@ import dataclasses
 import importlib
 import importlib.util
 import json
-import math
 import re
 import sys
 import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 from embodied_ssl.backbones import Backbone, BackboneConfig
 from embodied_ssl.core import Method
 from embodied_ssl.datasets.source import DataSpec
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.optim import SGD, OptimizerConfig, Schedule
-
-Node = TypeVar("Node")
+from embodied_ssl.settings import fields_of
+from embodied_ssl.settings import override as override
+from embodied_ssl.settings import parse as parse
 
 
 class MethodConfig(Protocol):
@@ -136,82 +135,6 @@ def import_file(path: Path) -> types.ModuleType:
     return module
 
 
-def override(node: Node, assignment: str) -> Node:
-    """Apply one ``key=value``, where key is a dotted path such as ``optimizer.rate`` or ``data.drives.root``.
-
-    Args:
-        node: a frozen dataclass (a `Run`), or a mapping of them by name.
-        assignment: as given on the command line.
-
-    Raises:
-        UserError: no such key (with a suggestion), or a value of another type.
-    """
-    key, equals, text = assignment.partition("=")
-    if not equals:
-        raise UserError(f"--set takes key=value, not '{assignment}'")
-    result = _replace(node, key.strip().split("."), text.strip(), key.strip())
-    assert isinstance(result, type(node))
-    return result
-
-
-def _replace(node: Any, path: list[str], text: str, key: str) -> Any:
-    head, rest = path[0], path[1:]
-    if isinstance(node, Mapping):
-        if head not in node:
-            raise UserError(f"no '{head}' in '{key}'{suggest(head, node)}")
-        if not rest:
-            raise UserError(f"'{key}' is a group; set one of its fields, such as {key}.{_fields(node[head])[0]}=...")
-        return {**node, head: _replace(node[head], rest, text, key)}
-    if head not in _fields(node):
-        raise UserError(f"no setting '{head}' in '{key}'{suggest(head, _fields(node))}")
-    value = getattr(node, head)
-    if rest:
-        if not dataclasses.is_dataclass(value) and not isinstance(value, Mapping):
-            raise UserError(f"'{head}' in '{key}' is a single value; it has no '{rest[0]}'")
-        return dataclasses.replace(node, **{head: _replace(value, rest, text, key)})
-    if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
-        raise UserError(f"'{key}' is a group; set one of its fields, such as {key}.{_fields(value)[0]}=...")
-    kind = typing.get_type_hints(type(node))[head]
-    return dataclasses.replace(node, **{head: parse(text, kind, key)})
-
-
-def _fields(node: Any) -> list[str]:
-    return list(node) if isinstance(node, Mapping) else [f.name for f in dataclasses.fields(node)]
-
-
-def parse(text: str, kind: Any, key: str) -> Any:
-    """A word from the command line as a value of a field's type: int, float, bool, str, Literal, or a tuple of them.
-
-    Raises:
-        UserError: says what was given and what is accepted.
-    """
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        if text not in arguments:
-            raise UserError(f"{key}={text} is not accepted{suggest(text, [str(a) for a in arguments])}")
-        return text
-    if origin is tuple:
-        words = [word.strip() for word in text.strip("()").split(",") if word.strip()]
-        kinds = [arguments[0]] * len(words) if len(arguments) == 2 and arguments[1] is ... else list(arguments)
-        if len(words) != len(kinds):
-            raise UserError(f"{key}={text} needs {len(kinds)} values with commas between them")
-        return tuple(parse(word, one, key) for word, one in zip(words, kinds, strict=True))
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise UserError(f"{key}={text} is not accepted; give true or false")
-        return text.lower() == "true"
-    if kind is str:
-        return text
-    try:
-        value = kind(text)
-        if not math.isfinite(value):
-            raise ValueError(text)
-        return value
-    except (TypeError, ValueError):
-        wanted = {int: "a whole number", float: "a number"}.get(kind, str(kind))
-        raise UserError(f"{key}={text} is not accepted; give {wanted}") from None
-
-
 def with_absolute_roots(run: Run) -> Run:
     """The run with its data folders as absolute paths, so that it can be resumed and asked from anywhere."""
 
@@ -268,7 +191,7 @@ def from_json(node: Any, trusted: str = "") -> Any:
 def describe(node: Any, indent: str = "") -> list[str]:
     """A config as indented lines for people."""
     lines: list[str] = []
-    for name in _fields(node):
+    for name in fields_of(node):
         value = node[name] if isinstance(node, Mapping) else getattr(node, name)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             lines += [f"{indent}{name}: {type(value).__name__}", *describe(value, indent + "  ")]

@@ -26,12 +26,14 @@ from embodied_ssl.inspection import spec_at, view_panels
 from embodied_ssl.progress import Progress
 from embodied_ssl.report.report import Notes, write_report
 from embodied_ssl.report.run_report import run_sections
-from embodied_ssl.sim.collect import collect
+from embodied_ssl.sim.collecting.collect import collect
+from embodied_ssl.sim.collecting.engines import Processes
 from embodied_ssl.sim.drive.collect import collect_drives
+from embodied_ssl.sim.spec import Spec
 from embodied_ssl.start import Options
 from embodied_ssl.trainer import pretrain
 
-INTERACTIONS, DRIVES = 900, 60
+SPEC, DRIVES = Spec(episodes=900, renderer="tiny"), 60
 CAUTION = "A few minutes of training show that the parts work together. They do not show what a method can reach."
 
 
@@ -97,7 +99,7 @@ def _simulate(data: Path, progress: Progress) -> tuple[str, str, str]:
     """Interactions and drives; the folders of films, of drives in KITTI layout, and of labelled stills."""
     workers = min(2, os.cpu_count() or 1)
     touched, driven = data / "interactions", data / "drives"
-    collect(touched, episodes=INTERACTIONS, workers=workers, resume=touched.exists(), on_progress=progress.update)
+    collect(touched, SPEC, Processes(workers), resume=touched.exists(), progress=progress)
     collect_drives(driven, DRIVES, workers=workers, resume=driven.exists(), on_progress=progress.update)
     return str(driven / "videos"), str(driven), str(driven / "stills")
 

@@ -23,7 +23,7 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: it cannot be written; see `atomic` for a message that helps a user.
     """
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}-{path.name}")  # pids recur on other machines
     try:
         with temporary.open("wb") as file:
             yield file

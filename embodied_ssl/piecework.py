@@ -147,11 +147,21 @@ class _Line:
         self.steps = 0  # in this worker's life
         self.told = 0  # of these, how many the parent knows of
         self.often = False
+        self.busy = False
+        self.leaving = False
         self._last = 0.0
+
+    def terminate(self, *_: object) -> None:
+        """SIGTERM, which schedulers send to every process of a job: leave, but not in the middle of a step."""
+        self.leaving = True
+        if not self.busy:
+            os._exit(0)
 
     def step(self, doing: str) -> None:
         self.steps += 1
         now = time.monotonic()
+        if self.leaving:
+            raise Stopped
         if self.often or now - self._last >= BEAT:
             self._last = now
             if self.line.poll():  # while a piece is in hand the parent says nothing but: leave
@@ -162,8 +172,8 @@ class _Line:
         new, self.told = self.steps - self.told, self.steps
         return new
 
-    def answer(self, kind: int, value: Any, leaving: bool) -> None:
-        self.line.send((kind, self._new_steps(), (value, leaving)))
+    def answer(self, kind: int, value: Any) -> None:
+        self.line.send((kind, self._new_steps(), (value, self.leaving)))
 
 
 def _leave_with_parent() -> NoReturn:
@@ -179,22 +189,24 @@ def _worker(line: Connection, work: Callable[[Any], Any], recycle: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     _listener = own = _Line(line)
+    signal.signal(signal.SIGTERM, own.terminate)
     try:
         line.send((_BORN, 0, ""))
-        leaving = False
-        while not leaving:
+        while not own.leaving:
+            own.busy = False
             piece, own.often = line.recv()
+            own.busy = True
             try:
                 kind, value = _DONE, work(piece)
             except Stopped:
                 return
             except Exception as error:
                 kind, value = _FAILED, _portable(error)
-            leaving = 0 < recycle <= own.steps
+            own.leaving |= 0 < recycle <= own.steps
             try:
-                own.answer(kind, value, leaving)
+                own.answer(kind, value)
             except (pickle.PicklingError, AttributeError, TypeError) as error:  # what was made cannot be sent
-                own.answer(_FAILED, _portable(error), leaving)
+                own.answer(_FAILED, _portable(error))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent hung up
 
@@ -390,7 +402,7 @@ class _Crew(Generic[Piece, Result]):
         self.stillborn += 1
         if self.stillborn >= STILLBORN:
             raise UserError(
-                f"worker processes die as they start ({reason}): for want of memory, or because a script asks for workers outside "
+                f"worker processes die as they start ({reason}); memory is short, or a script asks for workers outside "
                 'of `if __name__ == "__main__":`; what was finished is kept'
             )
 

@@ -1,6 +1,7 @@
 """One interaction as one row, and 64 rows as one Parquet file (a shard).
 
-The hash of a shard is over the values of its rows, not over the file, whose bytes depend on the version of the Parquet writer.
+The hash of a shard is over the values of its rows (see `collecting.content`), not over the file, whose bytes depend on the
+version of the Parquet writer.
 Pictures are stored as they are in PNG, in groups of few rows, so that one row can be read without its neighbours.
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from embodied_ssl.files import whole
+from embodied_ssl.sim.collecting.arrays import array_of
+from embodied_ssl.sim.collecting.content import content_hash_of
 
 Row = dict[str, Any]
 TASKS = ("grasp", "push", "poke")  # the place in this tuple is the number in the column "task"
@@ -72,6 +74,9 @@ SCHEMA = pa.schema(
 )
 
 
+_NAMES = set(SCHEMA.names)
+
+
 def grey_png(pixels: NDArray[Any]) -> bytes:
     """One channel, 8 or 16 bits, as PNG."""
     ok, data = cv2.imencode(".png", pixels)
@@ -103,31 +108,39 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.parquet"
 
 
-def content_hash_of(table: pa.Table) -> str:
-    """SHA-256 over the rows' values."""
-    total = hashlib.sha256()
-    for row in table.to_pylist():
-        for name in SCHEMA.names:
-            value = row[name]
-            data = value if isinstance(value, bytes) else json.dumps(value).encode()
-            total.update(f"{name}:{len(data)}:".encode())
-            total.update(data)
-    return total.hexdigest()
+def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows as a table of `SCHEMA`.
+
+    Raises:
+        ValueError: a row lacks a column, has one that the schema does not know, or a list of another length.
+        TypeError: a value is of another kind.
+    """
+    for row in rows:
+        if row.keys() != _NAMES:
+            odd = ", ".join(sorted(row.keys() ^ _NAMES))
+            raise ValueError(f"rows and SCHEMA disagree on {odd}")
+    return pa.table([array_of([row[field.name] for row in rows], field.type) for field in SCHEMA], schema=SCHEMA)
+
+
+def parquet_of(table: pa.Table) -> bytes:
+    """A shard's file. Pictures are compressed as they are, so the file is not."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, row_group_size=GROUP, compression="none", use_dictionary=False, write_statistics=False)
+    return buffer.getvalue()
+
+
+def facts_of(table: pa.Table, data: bytes) -> dict[str, Any]:
+    """Facts of a shard for the manifest: rows, sha256 of the content, and sha256 of this very file."""
+    return {"rows": len(table), "sha256": content_hash_of(table), "file_sha256": hashlib.sha256(data).hexdigest()}
 
 
 def write_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Write rows as one shard, atomically.
-
-    Returns:
-        Facts for the manifest: rows, sha256 of the content, and sha256 of this very file.
-    """
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, row_group_size=GROUP, compression="none", use_dictionary=False, write_statistics=False)
-    data = buffer.getvalue()
+    """Write rows as one shard, atomically; returns `facts_of` it."""
+    table = table_of(rows)
+    data = parquet_of(table)
     with whole(path) as file:
         file.write(data)
-    return {"rows": len(table), "sha256": content_hash_of(table), "file_sha256": hashlib.sha256(data).hexdigest()}
+    return facts_of(table, data)
 
 
 def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -12,13 +12,14 @@ from embodied_ssl.datasets.interactions import Interactions
 from embodied_ssl.datasets.io.pictures import decode
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.sim import rows
-from embodied_ssl.sim.collect import collect
+from embodied_ssl.sim.collecting.collect import collect
+from embodied_ssl.sim.spec import Pool, Spec
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     out = tmp_path_factory.mktemp("real") / "set"
-    collect(out, episodes=24, seed=1, size=(32, 32), per_shard=6, objects=8)
+    collect(out, Spec(episodes=24, seed=1, size=(32, 32), per_shard=6, pool=Pool(objects=8), renderer="tiny"))
     return out
 
 

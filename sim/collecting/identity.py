@@ -1,0 +1,34 @@
+"""What decides the content of a data set, as its manifest keeps it: the specification, and the engines that carry it out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from embodied_ssl.sim.client import engine
+from embodied_ssl.sim.spec import Outputs, Pool, Randomise, Spec
+
+KIND = "interactions"
+FORMAT = 2  # to be raised when the same specification no longer gives the same rows
+_PARTS = {"pool": Pool, "randomise": Randomise, "outputs": Outputs}
+
+
+def identity(spec: Spec) -> dict[str, Any]:
+    """Everything that two runs must share for their shards to belong together, as JSON has it."""
+    return {"kind": KIND, "format": FORMAT, **dataclasses.asdict(spec), "engine": engine(), "drawn_by": "TinyRenderer"}
+
+
+def spec_in(kept: Mapping[str, Any]) -> Spec:
+    """The inverse of `identity`, as read from a manifest.
+
+    Raises:
+        TypeError: it was written by another version.
+    """
+    values = {field.name: kept[field.name] for field in dataclasses.fields(Spec) if field.name in kept}
+    parts = {name: kind(**_with_tuples(values[name])) for name, kind in _PARTS.items() if name in values}
+    return Spec(**{**_with_tuples(values), **parts})
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
