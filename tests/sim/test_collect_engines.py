@@ -147,12 +147,13 @@ def test_ctrl_c_keeps_finished_shards_and_says_how_to_go_on(tmp_path):
     script = tmp_path / "run.py"
     script.write_text(f"""
 import sys
+from functools import partial
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from made_up_rows import slowly, spec_for
 from embodied_ssl import cli
-from embodied_ssl.sim.collecting import collect
+from embodied_ssl.sim.collecting import collect as module
 if __name__ == "__main__":
-    collect.collect.__defaults__ = (*collect.collect.__defaults__[:-1], slowly)
+    module.collect = partial(module.collect, make=slowly)
     cli.main(["simulate", "--out", {str(out)!r}, "--episodes", "400", "--workers", "2", "--renderer", "tiny",
               "--set", "per_shard=4", "--set", "pool.folder={tmp_path / "troubles"}", "--resume"])
 """)
