@@ -113,7 +113,7 @@ def _refuse_others(folder: Path) -> Manifest:
 
 def _refuse_unfinished(manifest: Manifest) -> None:
     wanted = int(manifest.spec.get("episodes", 0))
-    there = sum(int(facts["rows"]) for facts in manifest.pieces.values())
+    there = sum(int(facts["rows"]) + len(facts.get("left_out", [])) for facts in manifest.pieces.values())
     if there < wanted:
         raise UserError(
             f"'{manifest.folder}' is unfinished: {there} of {wanted} interactions are there; "

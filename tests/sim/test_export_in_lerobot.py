@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from made_up_interactions import make
 
-from embodied_ssl.sim.collect import collect
+from embodied_ssl.sim.collecting.collect import collect
 from embodied_ssl.sim.export.exporting import choices, export
+from embodied_ssl.sim.spec import Spec
 
 ROOT = Path(__file__).resolve().parents[2]
 THEIRS = os.environ.get("EMBODIED_SSL_LEROBOT", "")
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not THEIRS, reason="needs ler
 @pytest.mark.parametrize("what", ["simulated", "made up", "made up films"])
 def test_lerobot_loads_every_field_and_picture(what, tmp_path):
     if what == "simulated":
-        collect(tmp_path / "native", episodes=30, size=(64, 96))
+        collect(tmp_path / "native", Spec(episodes=30, size=(64, 96), renderer="tiny"))
     else:
         make(tmp_path / "native", 14, films=what.endswith("films"))
     outs = [tmp_path / "video", tmp_path / "image"]
