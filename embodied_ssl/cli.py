@@ -313,11 +313,10 @@ def _simulate_drives(out: Path, episodes: int, seed: int, size: str, workers: in
     from embodied_ssl.progress import shown
     from embodied_ssl.sim.drive.collect import collect_drives
 
-    if workers < 1 or size != "128":
-        wrong = (
-            f"--workers is {workers}; give 1 or more" if workers < 1 else "--size is for interactions; leave it out for drives"
-        )
-        raise UserError(wrong)
+    if workers < 1:
+        raise UserError(f"--workers is {workers}; give 1 or more processes")
+    if size != "128":
+        raise UserError("--size is for interactions; leave it out for drives")
     with shown("simulate") as progress:
         summary = collect_drives(out, episodes, seed, workers, resume, on_progress=progress.update)
     return {"out": str(out), "total": summary.total, "made": summary.made, "sha256": summary.sha256, "left_out": []}

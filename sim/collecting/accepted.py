@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embodied_ssl.errors import UserError, suggest
+from embodied_ssl.sim.objects import pool
 from embodied_ssl.sim.rows import TASKS
 from embodied_ssl.sim.spec import Spec
 
@@ -60,14 +61,10 @@ def check_spec(spec: Spec) -> None:
         raise UserError(f"outputs.quality={outputs.quality} is not accepted; give 1 to 100 for JPEG, 0 for PNG")
     if outputs.video < 0 or (outputs.video and 240 % outputs.video):
         raise UserError(f"outputs.video={outputs.video} is not accepted; give 0, or frames a second that divide 240, such as 30")
-    _check_ranges(spec.pool, "pool")
-    _check_ranges(spec.randomise, "randomise")
-
-
-def _check_ranges(part: object, name: str) -> None:
-    for key, value in vars(part).items():
-        if isinstance(value, tuple) and len(value) == 2 and not isinstance(value[0], str) and value[0] > value[1]:
-            raise UserError(f"{name}.{key}={value[0]:g},{value[1]:g} runs backwards; give the smaller number first")
+    for key, value in vars(spec.randomise).items():
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise UserError(f"randomise.{key}={value[0]:g},{value[1]:g} runs backwards; give the smaller number first")
+    pool.check(spec.pool)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from embodied_ssl.sim.collecting.accepted import Part, check_spec
 from embodied_ssl.sim.collecting.content import content_hash_of
 from embodied_ssl.sim.collecting.engines import Engine, Serial
 from embodied_ssl.sim.collecting.first_interaction import interaction
-from embodied_ssl.sim.collecting.identity import identity
+from embodied_ssl.sim.collecting.identity import identity, unusable
 from embodied_ssl.sim.collecting.shards import Failed, Made, Maker, ShardWork, count_of, range_of, trouble
 from embodied_ssl.sim.collecting.store import Manifest, filling, hash_of
 from embodied_ssl.sim.rows import read_shard, shard_name
@@ -41,7 +41,7 @@ class Summary:
         sha256: hash over the content, equal for equal data sets; "" while shards are missing.
         success: for each task, the share that succeeded.
         missing: shards that are not there, because others make them or because they were left out.
-        left_out: name and reason of what could not be made: single interactions, or whole shards.
+        left_out: name and reason of what could not be used or made: the user's own things, single interactions, whole shards.
     """
 
     out: Path
@@ -97,7 +97,8 @@ def _summary(manifest: Manifest, spec: Spec, made: int, failed: list[dict[str, s
     missing = count_of(spec) - len(manifest.pieces)
     if not missing:
         manifest.finish()
-    bad = [item for _, facts in sorted(manifest.pieces.items()) for item in facts.get("left_out", [])]
+    bad = [{"name": item.name, "reason": item.reason} for item in unusable(spec.pool)]
+    bad += [item for _, facts in sorted(manifest.pieces.items()) for item in facts.get("left_out", [])]
     total = sum(facts["rows"] for facts in manifest.pieces.values())
     return Summary(manifest.folder, total, made, manifest.sha256, success(manifest.pieces), missing, [*bad, *failed])
 

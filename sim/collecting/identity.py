@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from embodied_ssl.errors import BadItem
 from embodied_ssl.sim.client import engine
+from embodied_ssl.sim.objects.own import fingerprint, survey
 from embodied_ssl.sim.spec import Outputs, Pool, Randomise, Spec
 
 KIND = "interactions"
@@ -15,8 +17,18 @@ _PARTS = {"pool": Pool, "randomise": Randomise, "outputs": Outputs}
 
 
 def identity(spec: Spec) -> dict[str, Any]:
-    """Everything that two runs must share for their shards to belong together, as JSON has it."""
-    return {"kind": KIND, "format": FORMAT, **dataclasses.asdict(spec), "engine": engine(), "drawn_by": "TinyRenderer"}
+    """Everything that two runs must share for their shards to belong together, as JSON has it.
+
+    Raises:
+        UserError: the user's own things cannot be read.
+    """
+    made_with = {"engine": engine(), "drawn_by": "TinyRenderer", "own_things": fingerprint(spec.pool)}
+    return {"kind": KIND, "format": FORMAT, **dataclasses.asdict(spec), **made_with}
+
+
+def unusable(pool: Pool) -> tuple[BadItem, ...]:
+    """Which of the user's own things cannot be used, and why."""
+    return survey(pool.folder).bad if "own" in pool.kinds else ()
 
 
 def spec_in(kept: Mapping[str, Any]) -> Spec:

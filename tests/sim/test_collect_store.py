@@ -27,6 +27,7 @@ from embodied_ssl.sim.collecting.content import content_hash_of
 from embodied_ssl.sim.collecting.identity import identity
 from embodied_ssl.sim.collecting.store import MANIFEST, Manifest, filling
 from embodied_ssl.sim.collecting.verify import verify
+from embodied_ssl.sim.objects.own import survey
 from embodied_ssl.sim.spec import Outputs, Pool, Randomise
 
 
@@ -242,6 +243,27 @@ def test_a_folder_that_cannot_be_written(tmp_path, spec):
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(UserError, match=r"cannot write to .*Permission denied"):
         collect(tmp_path / "closed" / "set", spec, make=made_up)
+
+
+CUBE = """v 0 0 0\nv .04 0 0\nv .04 .04 0\nv 0 .04 0\nv 0 0 .04\nv .04 0 .04\nv .04 .04 .04\nv 0 .04 .04
+f 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n"""
+
+
+def test_own_things_are_part_of_what_a_data_set_is(tmp_path, spec):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    with pytest.raises(UserError, match="holds no URDF, OBJ, STL or PLY file"):
+        collect(tmp_path / "set", replace(spec, pool=Pool(kinds=("own",), folder=str(mine))), make=made_up)
+    (mine / "cube.obj").write_text(CUBE)
+    (mine / "flat.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    own = replace(spec, pool=Pool(kinds=("own",), folder=str(mine)))
+    summary = collect(tmp_path / "set", own, make=made_up)
+    assert [item["name"] for item in summary.left_out] == ["flat.obj"]
+    assert summary.missing == 0
+    survey.cache_clear()
+    (mine / "cube.obj").write_text(CUBE.replace(".04", ".05"))
+    with pytest.raises(UserError, match=r"holds another data set \(own_things '\w{32}' there, '\w{32}' now\)"):
+        collect(tmp_path / "set", own, resume=True, make=made_up)
 
 
 # disks
