@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -92,6 +93,11 @@ class Link:
     friction: float = 1.0
     spinning: float = 0.01
 
+    @cached_property
+    def stand(self) -> tuple[list[float], Quaternion]:
+        """Position and orientation of its frame in its parent's."""
+        return self.at[:3, 3].tolist(), quaternion(self.at)
+
 
 class Jointed:
     """A body of links on a base that never moves; every joint starts at rest with its motor off.
@@ -131,8 +137,8 @@ class Jointed:
             linkMasses=[link.mass for link in links],
             linkCollisionShapeIndices=[link.shape for link in links],
             linkVisualShapeIndices=[-1] * n,
-            linkPositions=[link.at[:3, 3].tolist() for link in links],
-            linkOrientations=[quaternion(link.at) for link in links],
+            linkPositions=[link.stand[0] for link in links],
+            linkOrientations=[link.stand[1] for link in links],
             linkInertialFramePositions=[link.centre for link in links],
             linkInertialFrameOrientations=[(0, 0, 0, 1)] * n,
             linkParentIndices=[link.parent + 1 for link in links],
@@ -185,6 +191,11 @@ class Jointed:
         client.setJointMotorControlArray(
             self.body, joints, client.POSITION_CONTROL, targetPositions=positions, forces=forces, positionGains=ones
         )
+
+    def push(self, joints: Sequence[int], forces: Sequence[float]) -> None:
+        """Push joints in the next step, besides what their motors do."""
+        client = self._client
+        client.setJointMotorControlArray(self.body, joints, client.TORQUE_CONTROL, forces=forces)
 
     def positions(self) -> list[float]:
         """Of all joints, in metres or radians; 0 for fixed ones."""

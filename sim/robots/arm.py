@@ -16,6 +16,7 @@ from embodied_ssl.sim.camera import Floats
 from embodied_ssl.sim.client import Client
 from embodied_ssl.sim.jointed import Jointed
 from embodied_ssl.sim.robots.assembly import Assembly, Model, assemble, hulls, probe
+from embodied_ssl.sim.robots.burden import Burden
 from embodied_ssl.sim.robots.chain import Chain
 from embodied_ssl.sim.robots.hand import RATE, Hand, Unreachable
 from embodied_ssl.sim.robots.tool import Tool
@@ -23,6 +24,7 @@ from embodied_ssl.sim.robots.tool import Tool
 NEAR = 1e-3  # metres, and radians, that a hand may be away from where it should stand
 _APART = 0.01  # metres between the poses of a path for which angles are found
 _SPURT = 10.0  # metres a second squared, at the ends of a path
+_STANDS = 60.0  # newtons that a hand bears before it has been told to go anywhere
 _GRIP = 25.0  # newtons that hold the fingers open
 
 
@@ -37,7 +39,7 @@ class Arm:
     def __init__(self, client: Client, model: Model) -> None:
         self.name = model.name
         self.client, self.model = client, model
-        self.efforts = [bone.effort for bone in model.arm]
+        self.efforts = np.array([bone.effort for bone in model.arm])
         self.chain = Chain(
             np.stack([model.base @ model.arm[0].at, *(bone.at for bone in model.arm[1:])]),
             model.hand,
@@ -45,6 +47,7 @@ class Arm:
             np.array([bone.upper for bone in model.arm]),
             np.array(model.home),
         )
+        self.burden = _burden(self.chain, model)
         touched, rod = hulls(client, model), probe(client)
         self._jaw, self._finger, self._back, self._tip = (
             assemble(model, touched, kind, rod) for kind in ("jaw", "finger", "back", "tip")
@@ -68,8 +71,15 @@ class Arm:
         angles = self._reach(at[None], yaw)
         return ArmHand(self, assembly, angles[0], at, yaw)
 
-    def path(self, start: Floats, end: Floats, yaw: float, speed: float) -> Floats:
+    def path(self, start: Floats, end: Floats, yaw: float, speed: float, angles: Floats | None = None) -> Floats:
         """Angles after every step of a straight motion of the hand [steps, 7].
+
+        Args:
+            start: of the fingers' ends [3].
+            end: of the fingers' ends [3].
+            yaw: of the hand.
+            speed: metres a second.
+            angles: at the start, if something has pushed the arm aside; what they are off is made good little by little.
 
         Raises:
             Unreachable: the line leaves what the arm can reach.
@@ -79,7 +89,24 @@ class Arm:
         knots = self._reach(start + shares[:, None] * (end - start), yaw)
         passed = progress(length, speed)
         path: Floats = np.column_stack([np.interp(passed, shares, knot) for knot in knots.T])
-        return path
+        return path if angles is None else path + (1 - passed[:, None]) * (angles - knots[0])
+
+    def plan(self, angles: Floats, path: Floats, way: Floats, force: float) -> tuple[Floats, Floats]:
+        """What the joints give in every step of a path, to bear and to move the arm; and the most that motors may add to it.
+
+        Args:
+            angles: before the first step, at rest [7].
+            path: angles after every step [steps, 7].
+            way: the direction of the motion, of unit length [3].
+            force: newtons that the hand may press with.
+
+        Returns:
+            Torques [steps, 7], and limits of the motors [steps, 7].
+        """
+        changes = np.diff(np.concatenate([[angles, angles], path]), 2, axis=0)
+        given = np.clip(self.burden.torques(path, changes * RATE**2), -self.efforts, self.efforts)
+        more = self.burden.press(path[0], way, force)
+        return given, np.minimum(self.efforts, np.broadcast_to(more, path.shape))
 
     def _reach(self, points: Floats, yaw: float) -> Floats:
         angles, missing = self.chain.solve(points, yaw)
@@ -104,6 +131,14 @@ def progress(length: float, speed: float) -> Floats:
     return passed
 
 
+def _burden(chain: Chain, model: Model) -> Burden:
+    """An arm's masses; its fingers are carried by its last bone, where its hull is taken to have its centre of mass."""
+    masses = np.array([bone.mass for bone in model.arm])
+    masses[-1] += sum(bone.mass for bone in model.bones[-2:])
+    inertias = np.array([max(bone.inertia) for bone in model.arm])
+    return Burden(chain, masses, np.array([bone.centre for bone in model.arm]), inertias)
+
+
 class ArmHand(Tool):
     """The hand of an arm.
 
@@ -120,25 +155,36 @@ class ArmHand(Tool):
         fixed = len(assembly.links) - len(angles) - len(shape.jaws)
         positions = [*angles.tolist(), *[shape.wide] * len(shape.jaws), *[0.0] * fixed]
         super().__init__(Jointed(arm.client, assembly.links, arm.model.base, positions), shape)
-        self._arm, self._at, self._yaw = arm, at, yaw
+        self._arm, self._yaw = arm, yaw
         self._shows = np.array([0.0, 0.0, assembly.shows])
         self._joints = list(range(len(angles)))
-        self._path: list[list[float]] = []
-        self._done = 0
         self.residual = float(np.linalg.norm(self.where() + self._shows - at))
-        self.jointed.follow(self._joints, angles.tolist(), arm.efforts)
+        self._plan(angles, angles[None], np.array([0.0, 0.0, 1.0]), _STANDS)
         for joint in shape.jaws:
             self.jointed.keep(joint, shape.wide, _GRIP, 0.5)
         if shape.jaws:
             self.jointed.gear(*shape.jaws)
 
+    def _plan(self, angles: Floats, path: Floats, way: Floats, force: float) -> None:
+        """What is to be done from now on: to be at these angles, one after the other, and to stay at the last."""
+        path = np.concatenate([path, path[-1:], path[-1:]])  # it stops, and stands
+        given, limits = self._arm.plan(angles, path, way, force)
+        self._path, self._given, self._limits = path.tolist(), given.tolist(), limits[0].tolist()
+        self._done = 0
+
     def go(self, target: Sequence[float], speed: float, force: float = 60.0) -> int:
-        end = np.asarray(target, np.float64) + self._shows
-        self._path, self._done = self._arm.path(self._at, end, self._yaw, speed).tolist(), 0
-        self._at = end
-        return len(self._path)
+        start, end = self.where() + self._shows, np.asarray(target, np.float64) + self._shows
+        length = float(np.linalg.norm(end - start))
+        if length == 0:
+            return 0
+        angles = np.array(self.jointed.positions()[:7])
+        path = self._arm.path(start, end, self._yaw, speed, angles)
+        self._plan(angles, path, (end - start) / length, force)
+        return len(path)
 
     def advance(self) -> None:
-        if self._done < len(self._path):
-            self.jointed.follow(self._joints, self._path[self._done], self._arm.efforts)
-            self._done += 1
+        last = len(self._path) - 1
+        if self._done <= last:
+            self.jointed.follow(self._joints, self._path[self._done], self._limits)
+        self.jointed.push(self._joints, self._given[min(self._done, last)])
+        self._done += 1

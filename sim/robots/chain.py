@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from embodied_ssl.sim.camera import Floats
 
+_NEXT, _LAST = [1, 2, 0], [2, 0, 1]
 _PLANE = [1, 3, 5]  # the joints whose axes are at right angles to the plane
+
+
+def cross(one: Floats, other: Floats) -> Floats:
+    """The cross product along the last axis; numpy's own takes three times as long for few vectors."""
+    return one[..., _NEXT] * other[..., _LAST] - one[..., _LAST] * other[..., _NEXT]
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,7 @@ class Hand(Protocol):
         Args:
             target: where to, in the world [3].
             speed: metres a second.
-            force: newtons; the most that a floating one gives to keep to it. An arm gives what its motors can.
+            force: newtons; about the most that it presses with to keep to it.
 
         Returns:
             How many steps it takes, at 240 a second, if nothing is in the way. It ends at the target exactly.

@@ -20,7 +20,7 @@ from embodied_ssl.sim.robots.assembly import Model
 from embodied_ssl.sim.robots.tool import facing
 from embodied_ssl.sim.robots.urdf import Bone, Skin
 
-BASE = (-0.58, 0.0, 0.0)  # metres from the table's middle
+BASE = (-0.59, 0.0, 0.0)  # metres from the table's middle
 HOME = (0.0, 0.55, 0.0, -1.55, 0.0, 1.04, 0.0)
 _FLANGE = 0.045  # metres from the last joint's frame to the face that the gripper is screwed to
 _TIPS = 0.1535  # from there to the fingertips

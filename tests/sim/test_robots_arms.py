@@ -172,3 +172,43 @@ def test_skins_agree_with_trimesh(model):
             assert np.linalg.norm(crosses, axis=1).sum() / 2 == pytest.approx(theirs.area * skin.scale**2, rel=1e-4)
             facing = (crosses[:, None] * mesh.normals[mesh.faces]).sum(axis=2)
             assert (facing > 0).mean() > 0.99
+
+
+@pytest.fixture
+def falling():
+    """A client of one's own: the engine's inverse dynamics remembers bodies that are gone."""
+    made = Client()
+    made.resetSimulation()
+    made.setPhysicsEngineParameter(fixedTimeStep=1 / 240)
+    made.setGravity(0, 0, -9.81)
+    yield made
+    made.close()
+
+
+@both
+def test_what_an_arm_bears_is_what_the_engine_says(falling, model):
+    arm = Arm(falling, model())
+    hand = arm.jaw((0.02, 0.05, 0.1), 0.3)
+    rng = np.random.default_rng(4)
+    start = np.array(hand.jointed.positions()[:7])
+    for _ in range(5):
+        angles, accelerations = start + rng.uniform(-0.3, 0.3, 7), rng.uniform(-10, 10, 7)
+        for wanted, tolerance in ((np.zeros(7), 0.2), (accelerations, 1.5)):  # the fingers are not quite in the wrist
+            own = arm.burden.torques(angles[None], wanted[None])[0]
+            theirs = falling.calculateInverseDynamics(hand.body, [*angles, 0.04, 0.04], [0.0] * 9, [*wanted, 0, 0])[:7]
+            assert own == pytest.approx(theirs, abs=tolerance)
+    hand.leave()
+
+
+@both
+def test_motors_have_nothing_to_add_where_nothing_is_in_the_way(falling, model):
+    arm = Arm(falling, model())
+    hand = arm.jaw((0.02, 0.05, 0.1), 0.3)
+    most = np.zeros(7)
+    for _ in range(hand.go((0.02, -0.05, 0.16), 0.4) + 20):
+        hand.advance()
+        falling.stepSimulation()
+        most = np.maximum(most, [abs(hand.jointed.effort(joint)) for joint in range(7)])
+    assert (most < 0.02 * arm.efforts).all()
+    assert hand.where() == pytest.approx([0.02, -0.05, 0.16], abs=1e-4)
+    hand.leave()
