@@ -8,14 +8,14 @@ than the file says they have; hand and fingers touch things, and the rest is a c
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from embodied_ssl.sim.camera import Floats
 from embodied_ssl.sim.client import Client
-from embodied_ssl.sim.jointed import Jointed
-from embodied_ssl.sim.robots.assembly import Assembly, Model, assemble, hulls, probe
+from embodied_ssl.sim.jointed import Jointed, place
+from embodied_ssl.sim.robots.assembly import Assembly, Hull, Model, assemble, hulls, probe
 from embodied_ssl.sim.robots.burden import Burden
 from embodied_ssl.sim.robots.chain import Chain
 from embodied_ssl.sim.robots.hand import RATE, Hand, Unreachable
@@ -47,8 +47,8 @@ class Arm:
             np.array([bone.upper for bone in model.arm]),
             np.array(model.home),
         )
-        self.burden = _burden(self.chain, model)
         touched, rod = hulls(client, model), probe(client)
+        self.burden = _burden(self.chain, model, touched)
         self._jaw, self._finger, self._back, self._tip = (
             assemble(model, touched, kind, rod) for kind in ("jaw", "finger", "back", "tip")
         )
@@ -131,12 +131,15 @@ def progress(length: float, speed: float) -> Floats:
     return passed
 
 
-def _burden(chain: Chain, model: Model) -> Burden:
-    """An arm's masses; its fingers are carried by its last bone, where its hull is taken to have its centre of mass."""
+def _burden(chain: Chain, model: Model, hand: Mapping[str, Hull]) -> Burden:
+    """An arm's masses. Its last bone carries the fingers, and has its mass in the middle of its hull, as they have."""
+    bones = [bone for bone in model.bones if bone.name in hand]
+    weights = np.array([bone.mass for bone in bones])
+    middles = np.array([(place() if bone.joint == "revolute" else bone.at) @ hand[bone.name].at for bone in bones])[:, :3, 3]
     masses = np.array([bone.mass for bone in model.arm])
-    masses[-1] += sum(bone.mass for bone in model.bones[-2:])
-    inertias = np.array([max(bone.inertia) for bone in model.arm])
-    return Burden(chain, masses, np.array([bone.centre for bone in model.arm]), inertias)
+    centres = np.array([bone.centre for bone in model.arm])
+    masses[-1], centres[-1] = weights.sum(), weights @ middles / weights.sum()
+    return Burden(chain, masses, centres, np.array([max(bone.inertia) for bone in model.arm]))
 
 
 class ArmHand(Tool):
