@@ -1,8 +1,8 @@
-"""Wavefront OBJ files: reading their triangles by group and how their materials look, and writing convex parts for the engine."""
+"""Reading Wavefront OBJ files: their triangles by group, and how their materials look."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import BadItem
 from embodied_ssl.sim.camera import Floats, Vector
-from embodied_ssl.sim.objects.surface import Surface, clean, mean, painted
+from embodied_ssl.sim.objects.surface import Surface, check_numbers, clean, mean, painted
 
 _LARGEST = 512  # pixels along the longer side of a texture: more is never seen of a thing on the table
 
@@ -63,8 +63,6 @@ def read(path: Path, looks: bool = True) -> tuple[Surface, Vector | None]:
         raise BadItem(name, "is no OBJ file, or is broken: a line does not hold the numbers it should") from None
     if not len(corners):
         raise BadItem(name, "has no faces")
-    if not np.isfinite(points).all():
-        raise BadItem(name, "has corners that are not numbers (nan or inf)")
     surface, materials = _triangles(found, points, places, (corners, origin), name)
     if not looks or not found.libraries:
         return surface, None
@@ -132,6 +130,7 @@ def _triangles(
     found: _Read, points: Floats, places: Floats, triangles: tuple[NDArray[np.int64], NDArray[np.int64]], name: str
 ) -> tuple[Surface, list[str]]:
     corners, number = triangles
+    check_numbers(points, name)
     if corners[:, :, 0].min() < 0 or corners[:, :, 0].max() >= len(points) or corners[:, :, 1].max() >= len(places):
         raise BadItem(name, "has faces with corners that it does not list")
     textured = len(places) > 0 and bool((corners[:, :, 1] >= 0).all())
@@ -203,18 +202,3 @@ def picture(path: Path) -> Pixels | None:
         size = (max(1, round(found.shape[1] * shrink)), max(1, round(found.shape[0] * shrink)))
         found = cv2.resize(found, size, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(found[:, :, ::-1], np.uint8)
-
-
-def written(parts: Sequence[Floats]) -> str:
-    """Convex parts, as corners [n, 3], as the text of an OBJ file of one group each.
-
-    PyBullet makes of such a file one shape that is touched part by part; no call of its takes the corners of several. It looks
-    at which corners faces name, not at the faces, so these only name them all.
-    """
-    lines, first = [], 1
-    for number, corners in enumerate(parts):
-        lines.append(f"o part_{number}")
-        lines += ["v " + " ".join(f"{value:.9g}" for value in corner) for corner in corners.tolist()]
-        lines += [f"f {first} {first + k} {first + k + 1}" for k in range(1, len(corners) - 1)]
-        first += len(corners)
-    return "\n".join(lines) + "\n"

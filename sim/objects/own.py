@@ -7,7 +7,7 @@ is skipped and named with its reason. A mass, friction or colour that a file sta
 from __future__ import annotations
 
 import hashlib
-import math
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -201,7 +201,7 @@ def form(thing: Own, touched: str) -> Form:
     """The form of a file, at the size that it states.
 
     Raises:
-        BadItem: it has changed since the folder was looked through.
+        BadItem: it can no longer be used: it has changed since the folder was looked through.
     """
     root = thing.path.parents[len(Path(thing.name).parts) - 2]
     return _form(thing.name, thing.path, root, touched, thing.content)
@@ -293,15 +293,21 @@ def load(path: Path) -> tuple[Surface, Vector | None]:
         raise BadItem(path.name, f"is a {path.suffix or 'nameless'} file; save it as OBJ, STL or PLY")
     import trimesh  # here: it takes 30 MB that only such files need
 
+    log = logging.getLogger("trimesh")
+    level = log.level
     try:
+        log.setLevel(logging.CRITICAL + 1)  # it prints the traceback of each of its attempts
         found: Any = trimesh.load(path, force="mesh", process=False)
         points, faces = np.asarray(found.vertices, np.float64), np.asarray(found.faces, np.int64)
     except Exception as error:  # its readers let through whatever they stumble over
-        raise BadItem(path.name, f"cannot be read as {path.suffix[1:].upper()} ({error})") from None
+        raise BadItem(path.name, f"cannot be read as {path.suffix[1:].upper()} ({' '.join(str(error).split())})") from None
+    finally:
+        log.setLevel(level)
     if not len(faces):
         raise BadItem(path.name, "has no faces")
-    if not np.isfinite(points).all():
-        raise BadItem(path.name, "has corners that are not numbers (nan or inf)")
+    surface.check_numbers(points, path.name)
+    if faces.min() < 0 or faces.max() >= len(points):
+        raise BadItem(path.name, "has faces with corners that it does not list")
     return surface.clean(Surface(points, faces, np.zeros(len(faces), np.int64))), None
 
 
@@ -349,4 +355,3 @@ def _check_physics(made: Form, name: str) -> None:
             raise BadItem(name, f"has a {field.name} of {value:g}; give 0 to {_LIMITS[field.name]:g}, or leave it out")
     if made.given.stiffness == 0:
         raise BadItem(name, "has a stiffness of 0; leave it out to have it drawn")
-    assert math.isfinite(made.volume)

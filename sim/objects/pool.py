@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from embodied_ssl.errors import UserError, suggest
+from embodied_ssl.errors import BadItem, UserError, suggest
 from embodied_ssl.keys import generator
 from embodied_ssl.sim.draws import colour, log_uniform
 from embodied_ssl.sim.objects import forms, library, own, primitives
@@ -32,14 +32,17 @@ def thing(pool: Pool, seed: int, number: int) -> Thing:
     """Thing ``number`` of the pool that belongs to a seed; the same object within a process.
 
     Raises:
-        UserError: the pool cannot be as specified (see `check`), or PyBullet is absent.
+        UserError: the pool cannot be as specified (see `check`), a file of it is gone, or PyBullet is absent.
         ValueError: there are not so many things.
     """
     check(pool)
     if not 0 <= number < pool.objects:
         raise ValueError(f"thing {number} of a pool of {pool.objects}")
     rng = generator(seed, "thing", number)
-    form = _form(pool, seed, number, rng)
+    try:
+        form = _form(pool, seed, number, rng)
+    except BadItem as item:
+        raise UserError(f"thing {number} cannot be made: {item}; its file has changed or gone, so begin anew") from None
     drawn = {
         "mass": _mass(form.volume * form.filled, pool, rng),
         "friction": float(rng.uniform(*pool.friction)),

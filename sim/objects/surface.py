@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets.source import Pixels
+from embodied_ssl.errors import BadItem
 from embodied_ssl.sim.camera import Floats, Vector
 from embodied_ssl.sim.mesh import Mesh
 from embodied_ssl.sim.objects.hulls import enclosed, gaps
 
 _CREASE = math.cos(math.radians(35.0))  # faces that meet at a sharper angle make an edge
 _GAPS = 0.02  # share of edges; more, and a surface is open
+_FAR = 1e6  # metres
 _FAN = 64  # triangles around one corner, beyond which it is left flat: pairs of them grow with the square
 
 
@@ -66,6 +68,18 @@ def _by_place(points: Floats, faces: NDArray[np.int64]) -> NDArray[np.int64]:
     """Faces whose corners have one index for one place, as files need not have."""
     _, place = np.unique(points, axis=0, return_inverse=True)
     return np.asarray(place.reshape(-1)[faces])
+
+
+def check_numbers(points: Floats, name: str) -> None:
+    """See that corners read from a file lie somewhere.
+
+    Raises:
+        BadItem: one is nan or inf, or so far away that areas and volumes cannot be told.
+    """
+    if not np.isfinite(points).all():
+        raise BadItem(name, "has corners that are not numbers (nan or inf)")
+    if np.abs(points).max(initial=0.0) > _FAR:
+        raise BadItem(name, f"has corners {np.abs(points).max():.1g} m away")
 
 
 def clean(surface: Surface) -> Surface:

@@ -187,8 +187,11 @@ def test_a_mesh_inside_out_is_as_full(tmp_path):
 
 
 def test_groups_are_parts_when_parts_are_touched(tmp_path):
-    text = obj.written([np.array(CUBE.vertices) * 0.02 + shift for shift in ((0, 0, 0), (0.04, 0, 0), (0.04, 0.04, 0))])
-    flat = "o label\nv 0 0 0\nv 0.01 0 0\nv 0.01 0.01 0\nf -3 -2 -1\n"
+    shifts = ((0, 0, 0), (0.04, 0, 0), (0.04, 0.04, 0))
+    cubes = [CUBE.copy().apply_scale(0.02).apply_translation(shift) for shift in shifts]
+    faces = [f"f {a - 8} {b - 8} {c - 8}" for a, b, c in CUBE.faces.tolist()]
+    text = "\n".join("\n".join(["o part", *(f"v {x} {y} {z}" for x, y, z in cube.vertices.tolist()), *faces]) for cube in cubes)
+    flat = "\no label\nv 0 0 0\nv 0.01 0 0\nv 0.01 0.01 0\nf -3 -2 -1\n"
     each = only(tmp_path, {"a.obj": text + flat}, touched="parts")
     assert len(each.form.touched) == 3
     assert each.form.volume == pytest.approx(3 * 0.02**3)
@@ -242,6 +245,7 @@ def test_the_dialects_of_obj():
         (cube_obj(1000.0), "is 1e+03 m long; at most 0.4 m fits"),
         (cube_obj(0.0001), "is 0.1 mm long, too small"),
         (cube_obj(0.1), "is wider than the jaw opens (0.08 m), however it lies: 0.1 m; scale"),
+        (cube_obj(1e8), "has corners 5e+07 m away"),
         (b"\x00\xff" * 300, "has no faces"),
     ],
 )
@@ -310,13 +314,15 @@ def test_meshes_that_cannot_be_read(tmp_path):
         "d.STEP": "x",
         "e.stl": b"",
         "f.ply": b"\xff\x00",
+        "g.ply": trimesh.exchange.ply.export_ply(CUBE, encoding="ascii").replace(b"3 1 3 0", b"3 1 3 90"),
         "good.obj": cube_obj(),
         "notes.txt": "nothing",
     }
     found = own.survey(written(tmp_path, files))
     assert [good.name for good in found.good] == ["own/good"]
-    assert [item.name for item in found.bad] == ["a.stl", "b.ply", "c.dae", "d.STEP", "e.stl", "f.ply"]
+    assert [item.name for item in found.bad] == ["a.stl", "b.ply", "c.dae", "d.STEP", "e.stl", "f.ply", "g.ply"]
     assert "save it as URDF, OBJ, STL or PLY" in found.bad[2].reason
+    assert "does not list" in found.bad[6].reason
     assert all("\n" not in str(item) for item in found.bad)
 
 
@@ -425,6 +431,8 @@ def test_a_changed_file_is_named(tmp_path):
     (tmp_path / "a.obj").unlink()
     with pytest.raises(BadItem, match=r"a\.obj: cannot be read"):
         own.form(good, "hull")
+    with pytest.raises(UserError, match=r"thing 0 cannot be made: a\.obj: cannot be read .* begin anew"):
+        thing(pool(tmp_path), 0, 0)
 
 
 def test_the_hull_of_a_users_mesh_is_trimeshs(tmp_path):

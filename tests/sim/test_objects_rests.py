@@ -9,7 +9,7 @@ import trimesh
 
 from embodied_ssl.keys import generator
 from embodied_ssl.sim.client import Client
-from embodied_ssl.sim.objects import library, obj, primitives, rests
+from embodied_ssl.sim.objects import library, primitives, rests
 from embodied_ssl.sim.objects.hulls import enclosed, gaps, hull, thinned
 from embodied_ssl.sim.objects.thing import Primitive
 from embodied_ssl.sim.solids import sphere
@@ -159,6 +159,16 @@ def test_a_direction_is_turned_down(axis):
     assert rests.turned(turn, np.array([axis], float)) == pytest.approx(np.array([[0, 0, -1]]), abs=1e-9)
 
 
+def as_obj(parts):
+    """Convex parts as groups of an OBJ file, which PyBullet touches one by one; faces only name the corners."""
+    lines, first = [], 1
+    for number, corners in enumerate(parts):
+        lines += [f"o {number}", *(f"v {x!r} {y!r} {z!r}" for x, y, z in corners.tolist())]
+        lines += [f"f {first} {first + k} {first + k + 1}" for k in range(1, len(corners) - 1)]
+        first += len(corners)
+    return "\n".join(lines)
+
+
 class Table:
     """A plane with things on it, one at a time."""
 
@@ -185,7 +195,7 @@ class Table:
             shape = client.createCollisionShape(client.GEOM_MESH, vertices=form.touched[0].tolist())
         else:
             with tempfile.NamedTemporaryFile("w", suffix=".obj") as file:
-                file.write(obj.written(form.touched))
+                file.write(as_obj(form.touched))
                 file.flush()
                 shape = client.createCollisionShape(client.GEOM_MESH, fileName=file.name)
         for rest in form.rests:
