@@ -22,7 +22,16 @@ from embodied_ssl.sim.objects.forms import Body
 from embodied_ssl.sim.objects.surface import Surface
 from embodied_ssl.sim.objects.thing import Form, Primitive, Rest
 
-RANDOM = tuple(number for number in range(1000) if number != 168)  # the corners of one file are not numbers
+# The corners of file 168 are not numbers; the others' pieces are plates of a shell that is hollow within, cracks and all.
+# fmt: off
+_BROKEN = frozenset((
+    168,
+    37, 72, 86, 109, 110, 123, 127, 134, 167, 178, 230, 232, 267, 278, 284, 292, 302, 304, 315, 316, 321, 338, 350, 355,
+    357, 360, 362, 378, 384, 395, 429, 433, 439, 444, 454, 479, 503, 505, 507, 524, 546, 552, 570, 578, 580, 602, 703, 706,
+    741, 748, 777, 782, 784, 795, 806, 815, 817, 853, 858, 859, 882, 895, 897, 922, 933, 990,
+))
+# fmt: on
+RANDOM = tuple(number for number in range(1000) if number not in _BROKEN)
 _UNIT = 0.015  # metres, of the random forms' files
 _FORMS = 1024  # that a process keeps of either sort; one takes some tens of kilobytes
 
