@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from embodied_ssl.sim.camera import Floats, Quaternion, Vector
 from embodied_ssl.sim.mesh import Mesh
@@ -108,7 +109,7 @@ class Thing:
     damping: float
     colour: Vector
 
-    @property
+    @cached_property
     def reach(self) -> float:
         """Radius of a ball around its centre of mass that it fits in."""
         return float((self.form.mesh.points.astype("float64") ** 2).sum(axis=1).max() ** 0.5)
