@@ -73,14 +73,11 @@ class Camera:
     @property
     def pose(self) -> Floats:
         """Camera to world [4, 4]; the camera's axes are x right, y down, z forward."""
-        forward = np.subtract(self.target, self.position)
-        forward = forward / np.linalg.norm(forward)
-        right = np.cross(forward, self.up)
-        right = right / np.linalg.norm(right)
-        pose = np.eye(4)
-        pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
-        pose[:3, 3] = self.position
-        return pose
+        x, y, z = (float(value) for value in self.position)
+        forward = _unit(self.target[0] - x, self.target[1] - y, self.target[2] - z)
+        right = _unit(*_cross(forward, self.up))
+        down = _cross(forward, right)
+        return np.array([*zip(right, down, forward, (x, y, z), strict=True), (0.0, 0.0, 0.0, 1.0)])
 
     def project(self, points: Floats) -> Floats:
         """World points [n, 3] to (row, column, depth) [n, 3]; depth is along the camera's axis."""
@@ -102,6 +99,16 @@ class Camera:
         """The world point [3] seen in a pixel on the horizontal plane z = ``height``."""
         ray = self.ray(row, column)
         return self.at_depth(row, column, float((height - self.position[2]) / ray[2]))
+
+
+def _unit(x: float, y: float, z: float) -> Vector:
+    length = math.sqrt(x * x + y * y + z * z) or math.nan  # in no direction
+    return x / length, y / length, z / length
+
+
+def _cross(a: Vector, b: Vector) -> Vector:
+    """Ten times faster than numpy's, and every picture needs two."""
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.sim.camera import NOTHING, Camera, Floats, Light, Vector, View
 from embodied_ssl.sim.mesh import Mesh
 
+VOID = (225, 232, 240)  # colour of pixels where nothing is
+
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
