@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from embodied_ssl.datasets.source import Pixels
-from embodied_ssl.errors import UserError
 from embodied_ssl.sim.camera import Floats
 from embodied_ssl.sim.mesh import Mesh
+from embodied_ssl.sim.render.scene import check_picture
 from embodied_ssl.sim.render.surface import Surface, surface
 
 Wanted = tuple[Mesh, bool]  # a mesh, and whether a texture is laid on it by metres
@@ -133,6 +133,8 @@ class Textures:
             self._drop(self._gone.pop(), only_dead=True)
         kept_before = [self._find(picture) for picture in wanted]
         new = {id(one): one for one, texture in zip(wanted, kept_before, strict=True) if one is not None and texture is None}
+        for picture in new.values():
+            check_picture(picture)
         if not new:
             return kept_before
         if self._texels + sum(one.shape[0] * one.shape[1] for one in new.values()) > _TEXELS:
@@ -153,8 +155,7 @@ class Textures:
         return None
 
     def _send(self, picture: Pixels) -> None:
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
-            raise UserError(f"a texture is a picture uint8 [h, w, 3], not {picture.dtype} {list(picture.shape)}")
+        check_picture(picture)
         height, width = picture.shape[:2]
         texture = self._context.texture((width, height), 3, picture.tobytes(), alignment=1)
         texture.build_mipmaps()

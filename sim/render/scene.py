@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import UserError
 from embodied_ssl.sim.camera import Camera, Floats, Light
 from embodied_ssl.sim.render.renderer import Drawn
@@ -51,6 +52,16 @@ def colours_of(scene: Sequence[Drawn]) -> Floats:
     if len(colours) != len(scene) or not np.isfinite(colours.sum()):
         raise UserError("a colour is three numbers in 0..1: red, green, blue")
     return colours
+
+
+def check_picture(picture: Pixels) -> None:
+    """Refuse what is no texture.
+
+    Raises:
+        UserError: it is not uint8 [h, w, 3].
+    """
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
+        raise UserError(f"a texture is a picture uint8 [h, w, 3], not {picture.dtype} {list(picture.shape)}")
 
 
 def lamp_of(light: Light, to_eye: Floats) -> Floats:
