@@ -17,18 +17,19 @@ from embodied_ssl.sim.render.surface import Surface, surface
 
 Wanted = tuple[Mesh, bool]  # a mesh, and whether a texture is laid on it by metres
 _CORNER = 32  # bytes: eight float32
-_ROOM = 1 << 15  # corners at first, with two faces to each; doubled when it is full, and what is wanted then is sent again
+_ROOM = 1 << 15  # corners at least, with two faces to each; when it is full, all is dropped and sent again as it is asked for
 _MOST = 1 << 20  # corners: 32 MB, and 24 MB of faces; a larger scene still gets what it needs
 _TEXELS = 1 << 23  # of all textures: 45 MB with their smaller sizes; likewise
 
 
 @dataclass(frozen=True, eq=False)
 class Placed:
-    """Where a mesh lies: ``count`` indices from ``first`` on, of corners from ``base`` on; with its bounding box."""
+    """Where a mesh lies: ``count`` indices from ``first`` on, of ``corners`` corners from ``base`` on; with its bounding box."""
 
     first: int
     count: int
     base: int
+    corners: int
     centre: Floats
     half: Floats
     radius: float
@@ -75,20 +76,22 @@ class Meshes:
             return found  # type: ignore[return-value]
         new = {key: surface(*key) for key, one in zip(wanted, found, strict=True) if one is None}
         if not self._fits(new.values()):
+            room = self._room_for([one for kept in self._placed for one in kept.values()])
             new = {key: surface(*key) for key in wanted}
-            self._reset(self._room_for(new.values()))
+            self._reset(max(room, *(2 * size for size in _sizes(new.values()))))
         for (mesh, by_metres), one in new.items():
             self._placed[by_metres][mesh] = self._send(one)
         return [self._placed[by_metres][mesh] for mesh, by_metres in wanted]
 
     def _fits(self, new: Iterable[Surface]) -> bool:
-        corners, indices = _sizes(new)
-        return self._corners_used + corners <= self._room and self._indices_used + indices <= self._room * 6
+        corners, faces = _sizes(new)
+        return self._corners_used + corners <= self._room and self._indices_used // 3 + faces <= 2 * self._room
 
-    def _room_for(self, wanted: Iterable[Surface]) -> int:
-        """Twice the room, up to the most; in any case enough for what is wanted now."""
-        corners, indices = _sizes(wanted)
-        return max(min(2 * self._room, _MOST), 2 * corners, indices // 3)
+    def _room_for(self, alive: Iterable[Placed]) -> int:
+        """Four times what is alive, so that a stream of meshes that come once never makes it grow."""
+        alive = list(alive)
+        corners, faces = sum(one.corners for one in alive), sum(one.count for one in alive) // 3
+        return min(max(_ROOM, 4 * corners, 2 * faces), _MOST)
 
     def _send(self, one: Surface) -> Placed:
         base, first = self._corners_used, self._indices_used
@@ -98,7 +101,9 @@ class Meshes:
         self._corners_used += len(one.corners)
         self._indices_used += one.faces.size
         half = (one.high - one.low) / 2
-        return Placed(first, one.faces.size, base, (one.low + one.high) / 2, half, float(np.linalg.norm(half)), one.closed)
+        return Placed(
+            first, one.faces.size, base, len(one.corners), (one.low + one.high) / 2, half, float(np.linalg.norm(half)), one.closed
+        )
 
     def release(self) -> None:
         """Give the memory back."""
@@ -107,7 +112,8 @@ class Meshes:
 
 
 def _sizes(surfaces: Iterable[Surface]) -> tuple[int, int]:
-    pairs = [(len(one.corners), one.faces.size) for one in surfaces]
+    """Corners and faces."""
+    pairs = [(len(one.corners), len(one.faces)) for one in surfaces]
     return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
 
 

@@ -5,9 +5,9 @@ It has quirks, which are made good here so that it sees what `gl` sees:
 * its axis meets the picture at row h / 2 - 1 and column w / 2 instead of the middle: the projection is shifted by half a pixel;
 * it leaves out back faces: a mesh with gaps gets a second set of faces that look the other way;
 * it colours the lamp's light only, and remembers that colour: both lights are tinted through the colours of things instead;
-* PyBullet never gives back the numbers of a mesh that is handed over as lists: meshes are handed over as files;
-* what it has loaded stays, and is found again by its file's name: names are never used twice, and its world is now and then
-  replaced by a new one.
+* PyBullet never gives back the numbers of a mesh that is handed over as lists, nor what it keeps of files: meshes are handed over
+  as files of which nothing is kept;
+* bodies, shapes and textures leave something behind when they go: its world is now and then replaced by a new one.
 
 It differs in what would cost too much to make good: when anything casts a shadow everything does, shadows are pale, highlights
 have the colours of things, a camera inside a closed mesh sees out of it, and textures are not smoothed.
@@ -37,8 +37,9 @@ from embodied_ssl.sim.render.scene import check_picture, colours_of, lamp_of, po
 from embodied_ssl.sim.render.surface import surface
 
 _Form = tuple[Mesh, float]  # a mesh, and metres to a repeat of a texture laid on it; 0 where none is
-_MOST = 64_000_000  # bytes that a world may have loaded before it is replaced
-_CORNER, _FACE, _BODY = 200, 40, 500  # bytes of each, about
+_MOST = 32_000_000  # bytes that a world may have loaded before it is replaced
+_CORNER, _FACE = 200, 40  # bytes of each, about
+_BODIES = 5000  # that a world may have made before it is replaced; each leaves 1 kB
 _NO_TEXTURE = -1
 
 
@@ -47,11 +48,13 @@ class _World:
     """What a client holds: shapes by form, textures by picture with what was loaded, and the bodies of the last picture."""
 
     client: Client
+    folder: Path
     shapes: dict[_Form, int] = field(default_factory=dict)
     textures: dict[int, tuple[Pixels, Pixels, int]] = field(default_factory=dict)
     bodies: list[int] = field(default_factory=list)
     made_of: list[tuple[int, int]] = field(default_factory=list)  # their shapes and textures
     loaded: int = 0
+    made: int = 0
 
 
 class TinyRenderer:
@@ -68,10 +71,8 @@ class TinyRenderer:
     device = "PyBullet's TinyRenderer"
 
     def __init__(self) -> None:
-        self._world = _World(Client())
-        self._folder = Path(tempfile.mkdtemp(prefix="embodied_ssl_"))
-        self._clean = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._numbers = itertools.count()
+        self._renew()
 
     def look(self, scene: Sequence[Drawn], camera: Camera, light: Light) -> View:
         """Take a picture.
@@ -83,9 +84,9 @@ class TinyRenderer:
         lamp = to_eye[:3, :3].T @ lamp_of(light, to_eye)
         scene = [drawn for drawn in scene if len(drawn.mesh.faces)]
         poses, colours = poses_of(scene), colours_of(scene)
-        if self._world.loaded > _MOST:
-            self._world.client.close()
-            self._world = _World(Client())
+        if self._world.loaded > _MOST or self._world.made > _BODIES:
+            self.close()
+            self._renew()
         self._stand([self._made_of(drawn) for drawn in scene])
         brightest = max(1.0, *light.colour)
         tints = np.clip(colours * light.colour / brightest, 0.0, 1.0)
@@ -109,9 +110,15 @@ class TinyRenderer:
         return _view(picture, camera, self._world.bodies, [drawn.id for drawn in scene])
 
     def close(self) -> None:
-        """Give the client back and take the folder for meshes and textures on their way away."""
+        """Give the client back, and take the files of meshes away."""
         self._world.client.close()
         self._clean()
+
+    def _renew(self) -> None:
+        client, folder = Client(), Path(tempfile.mkdtemp(prefix="embodied_ssl_"))
+        client.setPhysicsEngineParameter(enableFileCaching=0)
+        self._world = _World(client, folder)
+        self._clean = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
     def _stand(self, made_of: list[tuple[int, int]]) -> None:
         """Bodies of these shapes and textures, in this order and no others.
@@ -128,7 +135,7 @@ class TinyRenderer:
             if texture != _NO_TEXTURE:
                 client.changeVisualShape(body, -1, textureUniqueId=texture)
         world.made_of = made_of
-        world.loaded += _BODY * len(made_of)
+        world.made += len(made_of)
 
     def _made_of(self, drawn: Drawn) -> tuple[int, int]:
         picture = drawn.mesh.picture if drawn.texture is None else drawn.texture
@@ -148,10 +155,9 @@ class TinyRenderer:
             faces = np.concatenate([faces, faces[:, ::-1] + len(corners)])
             corners = np.concatenate([corners, corners * np.array([1, 1, 1, -1, -1, -1, 1, 1], np.float32)])
         self._world.loaded += _CORNER * len(corners) + _FACE * len(faces)
-        path = self._folder / f"{next(self._numbers)}.obj"
+        path = self._world.folder / f"{next(self._numbers)}.obj"
         path.write_text(_obj(corners, faces))
         shape: int = self._world.client.createVisualShape(self._world.client.GEOM_MESH, fileName=str(path))
-        path.unlink()
         return shape
 
     def _texture(self, picture: Pixels) -> int:
@@ -160,7 +166,7 @@ class TinyRenderer:
         if kept is not None and kept[0] is picture and (kept[1] is picture or np.array_equal(kept[1], picture)):
             return kept[2]
         check_picture(picture)
-        path = self._folder / f"{next(self._numbers)}.png"
+        path = self._world.folder / f"{next(self._numbers)}.png"
         path.write_bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
         texture: int = self._world.client.loadTexture(str(path))
         path.unlink()

@@ -374,9 +374,9 @@ def look_often(renderer: Renderer, looks: int) -> None:
 
 
 def test_memory_stays_flat(renderer: Renderer) -> None:
-    look_often(renderer, 600)
+    look_often(renderer, 300)
     before = resident()
-    look_often(renderer, 600)
+    look_often(renderer, 300)
     assert resident() - before < 4e6
 
 
