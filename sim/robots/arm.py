@@ -15,10 +15,11 @@ import numpy as np
 from embodied_ssl.sim.camera import Floats
 from embodied_ssl.sim.client import Client
 from embodied_ssl.sim.jointed import Jointed, place
-from embodied_ssl.sim.robots.assembly import Assembly, Hull, Model, assemble, hulls, probe
+from embodied_ssl.sim.robots.assembly import Assembly, Hull, Model, assemble, hulls
 from embodied_ssl.sim.robots.burden import Burden
 from embodied_ssl.sim.robots.chain import Chain
 from embodied_ssl.sim.robots.hand import RATE, Hand, Unreachable
+from embodied_ssl.sim.robots.sticks import probe, rod
 from embodied_ssl.sim.robots.tool import Tool
 
 NEAR = 1e-3  # metres, and radians, that a hand may be away from where it should stand
@@ -47,11 +48,12 @@ class Arm:
             np.array([bone.upper for bone in model.arm]),
             np.array(model.home),
         )
-        touched, rod = hulls(client, model), probe(client)
+        touched = hulls(client, model)
         self.burden = _burden(self.chain, model, touched)
-        self._jaw, self._finger, self._back, self._tip = (
-            assemble(model, touched, kind, rod) for kind in ("jaw", "finger", "back", "tip")
-        )
+        self._jaw = assemble(model, touched, "jaw")
+        sweeps, presses = rod(client), probe(client)
+        self._finger, self._back = (assemble(model, touched, kind, sweeps) for kind in ("finger", "back"))
+        self._tip = assemble(model, touched, "tip", presses)
 
     def jaw(self, point: Sequence[float], yaw: float) -> Hand:
         return self._stand(self._jaw, point, yaw)
@@ -111,7 +113,7 @@ class Arm:
     def _reach(self, points: Floats, yaw: float) -> Floats:
         angles, missing = self.chain.solve(points, yaw)
         worst = int(np.argmax(missing))
-        if missing[worst] > NEAR:
+        if not missing[worst] <= NEAR:  # so that what is no number is refused as well
             x, y, z = (round(float(part), 3) for part in points[worst])
             raise Unreachable(
                 f"{self.name} cannot hold its hand upright at x {x}, y {y}, z {z} m: it comes no nearer than "

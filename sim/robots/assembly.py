@@ -1,6 +1,7 @@
-"""An arm put together for what it is to do: with fingers that slide, fingers that stay closed, or a probe held between them.
+"""An arm put together for what it is to do: with fingers that slide, or that hold a rod to sweep or a probe to press with.
 
-The three differ in links, not in state: what does not move has no joint, and costs no step.
+The three differ in links, not in state: what does not move has no joint, and costs no step. A rod reaches so far below the hand
+that the hand passes over what is pushed, which a closed finger of five centimetres does not.
 """
 
 from __future__ import annotations
@@ -11,21 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embodied_ssl.sim import solids
 from embodied_ssl.sim.camera import Floats, Vector
 from embodied_ssl.sim.client import Client
 from embodied_ssl.sim.jointed import BASE, Link, place
-from embodied_ssl.sim.robots.hand import OPENING, ROUND
+from embodied_ssl.sim.robots.hand import OPENING
 from embodied_ssl.sim.robots.skins import seen, triangles
+from embodied_ssl.sim.robots.sticks import METAL, Stick
 from embodied_ssl.sim.robots.tool import AHEAD, BESIDE, FRICTION, Pad, Part, Shape, facing
 from embodied_ssl.sim.robots.urdf import Bone, Skin
 
-SHOWS = 0.02  # metres of the probe below the fingertips
-_PROBE = 0.06  # its length
-_NEAR_TIPS = 0.02  # metres; how far up a closed finger is looked at to tell how thick it is
+_SHOWS = {"finger": 0.07, "back": 0.07, "tip": 0.02}  # metres of what is held below the fingertips
 _QUARTER = math.pi / 2
 _SKIN = 0.001  # metres that the engine adds around a hull
-_METAL = (0.3, 0.3, 0.32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,16 +106,16 @@ class Assembly:
     shows: float
 
 
-def assemble(model: Model, touched: Mapping[str, Hull], kind: str, probe: int = -1) -> Assembly:
+def assemble(model: Model, touched: Mapping[str, Hull], kind: str, held: Stick | None = None) -> Assembly:
     """Put an arm together.
 
     Args:
         model: which arm.
         touched: its `hulls`.
         kind: "jaw", "tip", or "finger" for one that sweeps a quarter turn to the right of the hand's x, "back" to the left.
-        probe: collision shape of a tip's probe.
+        held: what the fingers hold; None for a jaw.
     """
-    apart = ROUND / 2 if kind == "tip" else 0.0
+    apart = 0.0 if held is None else held.thick / 2
     links: list[Link] = []
     parts: list[Part] = []
     frames: dict[str, tuple[int, Floats]] = {}  # of each bone: its link, and the bone's frame in that
@@ -132,12 +130,16 @@ def assemble(model: Model, touched: Mapping[str, Hull], kind: str, probe: int = 
             if slides:
                 at = at @ place([apart * part for part in bone.axis])
             number = len(links)
-            links.append(_link(bone, holder, "fixed" if slides and kind != "jaw" else bone.joint, at, hull))
+            links.append(_link(bone, holder, "fixed" if slides and held else bone.joint, at, hull))
         back: Floats = np.asarray(np.linalg.inv(shift), np.float64)
         frames[bone.name] = (number, back)
         colour = model.colours.get(bone.name, model.colours[""])
         parts += [Part(number, seen(skin), back @ skin.at, colour) for skin in bone.skins]
-    return _with_hand(model, touched, kind, probe, links, parts, frames)
+    wrist, where = frames[model.arm[-1].name]
+    if held is None:
+        fingers = (frames[model.bones[-2].name][0], frames[model.bones[-1].name][0])
+        return _jaw(links, parts, wrist, where @ model.hand, fingers, model.pad)
+    return _holding(links, parts, wrist, where @ model.hand, held, kind)
 
 
 def _link(bone: Bone, holder: int, joint: str, at: Floats, hull: Hull | None) -> Link:
@@ -147,49 +149,25 @@ def _link(bone: Bone, holder: int, joint: str, at: Floats, hull: Hull | None) ->
     return Link(bone.name, holder, joint, bone.axis, at, bone.mass, shape=hull.shape, friction=FRICTION)
 
 
-def _with_hand(
-    model: Model,
-    touched: Mapping[str, Hull],
-    kind: str,
-    probe: int,
-    links: list[Link],
-    parts: list[Part],
-    frames: Mapping[str, tuple[int, Floats]],
+def _jaw(
+    links: Sequence[Link], parts: Sequence[Part], wrist: int, hand: Floats, fingers: tuple[int, int], high: float
 ) -> Assembly:
-    """What closes, feels and looks out, and the probe of a tip."""
-    wrist, where = frames[model.arm[-1].name]
-    hand = where @ model.hand
-    first, second = (frames[bone.name][0] for bone in model.bones[-2:])
-    if kind == "jaw":
-        pads = tuple(
-            Pad(link, np.linalg.inv(links[link].at) @ hand @ facing((-sign, 0, 0), (0, 0, model.pad)))
-            for link, sign in ((first, 1), (second, -1))
-        )
-        shape = Shape(wrist, hand, ((first,), (second,)), (first, second), OPENING / 2, tuple(parts), pads, BESIDE)
-        return Assembly(tuple(links), shape, 0.0)
-    if kind != "tip":
-        # It sweeps broadside on, so that the hand reaches little over what is pushed.
-        across = hand @ place(yaw=_QUARTER if kind == "back" else -_QUARTER)
-        front = Pad(wrist, across @ facing((1, 0, 0), (_thickness(model, touched), 0, model.pad)))
-        shape = Shape(wrist, across, ((first, second, wrist),), (), 0.0, tuple(parts), (front,), AHEAD)
-        return Assembly(tuple(links), shape, 0.0)
-    low = hand @ place((0, 0, -SHOWS))
-    middle = low @ place((0, 0, _PROBE / 2))
-    links.append(Link("probe", wrist, "fixed", (0, 0, 1), middle, 0.05, shape=probe, friction=0.05))
-    parts.append(Part(len(links) - 1, solids.capsule(ROUND / 2, _PROBE), np.eye(4), _METAL))
-    pads = (Pad(wrist, low @ facing((0, 0, -1), (0, 0, 0), up=(1, 0, 0))),)
-    return Assembly(tuple(links), Shape(wrist, low, ((len(links) - 1,),), (), 0.0, tuple(parts), pads, BESIDE), SHOWS)
+    """Fingers that close, with pads so high above their ends."""
+    pads = tuple(
+        Pad(link, np.linalg.inv(links[link].at) @ hand @ facing((-sign, 0, 0), (0, 0, high)))
+        for link, sign in zip(fingers, (1, -1), strict=True)
+    )
+    groups = tuple((link,) for link in fingers)
+    return Assembly(tuple(links), Shape(wrist, hand, groups, fingers, OPENING / 2, tuple(parts), pads, BESIDE), 0.0)
 
 
-def probe(client: Client) -> int:
-    """The collision shape of the rod that the fingers hold when they press."""
-    made: int = client.createCollisionShape(client.GEOM_CAPSULE, radius=ROUND / 2, height=_PROBE - ROUND)
-    return made
-
-
-def _thickness(model: Model, touched: Mapping[str, Hull]) -> float:
-    """How far a closed finger reaches to the side, near its tip."""
-    finger = model.bones[-2]
-    to_hand = np.linalg.inv(model.hand) @ finger.at
-    corners = touched[finger.name].corners @ to_hand[:3, :3].T + to_hand[:3, 3]
-    return float(corners[corners[:, 2] < _NEAR_TIPS, 1].max())
+def _holding(links: Sequence[Link], parts: Sequence[Part], wrist: int, hand: Floats, held: Stick, kind: str) -> Assembly:
+    """Fingers that hold a stick, broadside to the way that it sweeps, so that the hand reaches little ahead."""
+    turned = {"finger": -_QUARTER, "back": _QUARTER, "tip": 0.0}[kind]
+    low = hand @ place((0, 0, -_SHOWS[kind]), turned)
+    middle, number = low @ place((0, 0, held.length / 2)), len(links)
+    link = Link("held", wrist, "fixed", (0, 0, 1), middle, 0.05, shape=held.shape, friction=held.friction)
+    part = Part(number, held.mesh, np.eye(4), METAL)
+    eye = BESIDE if kind == "tip" else AHEAD
+    shape = Shape(wrist, low, ((number,),), (), 0.0, (*parts, part), (Pad(number, held.pad),), eye)
+    return Assembly((*links, link), shape, _SHOWS[kind])

@@ -16,17 +16,15 @@ from embodied_ssl.sim import solids
 from embodied_ssl.sim.camera import Floats, Vector
 from embodied_ssl.sim.client import Client
 from embodied_ssl.sim.jointed import BASE, Jointed, Link, place
-from embodied_ssl.sim.robots.hand import OPENING, RATE, ROUND, Hand
+from embodied_ssl.sim.robots.hand import OPENING, RATE, Hand
+from embodied_ssl.sim.robots.sticks import METAL, Stick, probe, rod
 from embodied_ssl.sim.robots.tool import AHEAD, BESIDE, FRICTION, Pad, Part, Shape, Tool, facing
 
 GRAVITY = 9.81
 _FINGER = (0.01, 0.02, 0.06)  # metres
 _PALM = (0.1, 0.03, 0.02)
 _UP = 0.07  # the palm's middle above the fingertips
-_THICK = 0.012  # of the finger that sweeps
-_ROD = 0.1  # its length
-_TIP = 0.06
-_DARK, _LIGHT = (0.22, 0.22, 0.24), (0.55, 0.56, 0.58)
+_DARK = (0.22, 0.22, 0.24)
 _SIDEWAYS = 1e-6  # metres; a motion that leaves its line by less has not changed direction
 
 
@@ -108,8 +106,7 @@ class Jaw:
         self._client = p = client
         self._palm = p.createCollisionShape(p.GEOM_BOX, halfExtents=[side / 2 for side in _PALM])
         self._finger = p.createCollisionShape(p.GEOM_BOX, halfExtents=[side / 2 for side in _FINGER])
-        self._rod = p.createCollisionShape(p.GEOM_CYLINDER, radius=_THICK / 2, height=_ROD)
-        self._tip = p.createCollisionShape(p.GEOM_CAPSULE, radius=ROUND / 2, height=_TIP - ROUND)
+        self._rod, self._probe = rod(client), probe(client)
 
     def jaw(self, point: Sequence[float], yaw: float) -> Hand:
         palm = Link("palm", BASE, "prismatic", (0, 0, 1), place((0, 0, _UP)), 0.1, shape=self._palm, friction=FRICTION)
@@ -130,8 +127,8 @@ class Jaw:
         finger = solids.box(_FINGER)
         parts = (
             Part(0, solids.box(_PALM), np.eye(4), _DARK),
-            Part(1, finger, np.eye(4), _LIGHT),
-            Part(2, finger, np.eye(4), _LIGHT),
+            Part(1, finger, np.eye(4), METAL),
+            Part(2, finger, np.eye(4), METAL),
         )
         low = 0.01 - _FINGER[2] / 2
         pads = tuple(Pad(k, facing((-sign, 0, 0), (-sign * middle[0], 0, low))) for k, sign in ((1, 1), (2, -1)))
@@ -139,15 +136,15 @@ class Jaw:
         return Floating(self._client, (palm, first, second), shape, point, yaw, (0, 0, 1))
 
     def finger(self, point: Sequence[float], yaw: float) -> Hand:
-        rod = Link("rod", BASE, "prismatic", (1, 0, 0), place((0, 0, _ROD / 2)), 0.5, shape=self._rod, friction=0.8)
-        parts = (Part(0, solids.cylinder(_THICK / 2, _ROD), np.eye(4), _LIGHT),)
-        pads = (Pad(0, facing((1, 0, 0), (_THICK / 2, 0, 0.01 - _ROD / 2))),)
-        shape = Shape(0, place((0, 0, -_ROD / 2)), ((0,),), (), 0.0, parts, pads, AHEAD)
-        return Floating(self._client, (rod,), shape, point, yaw, (1, 0, 0))
+        return self._stick(self._rod, point, yaw, (1, 0, 0), AHEAD)
 
     def tip(self, point: Sequence[float]) -> Hand:
-        rod = Link("tip", BASE, "prismatic", (0, 0, 1), place((0, 0, _TIP / 2)), 0.5, shape=self._tip, friction=0.05)
-        parts = (Part(0, solids.capsule(ROUND / 2, _TIP), np.eye(4), _LIGHT),)
-        pads = (Pad(0, facing((0, 0, -1), (0, 0, -_TIP / 2), up=(1, 0, 0))),)
-        shape = Shape(0, place((0, 0, -_TIP / 2)), ((0,),), (), 0.0, parts, pads, BESIDE)
-        return Floating(self._client, (rod,), shape, point, 0.0, (0, 0, 1))
+        return self._stick(self._probe, point, 0.0, (0, 0, 1), BESIDE)
+
+    def _stick(self, stick: Stick, point: Sequence[float], yaw: float, axis: Vector, eye: Vector) -> Hand:
+        """Something upright that slides along an axis."""
+        half = stick.length / 2
+        link = Link("stick", BASE, "prismatic", axis, place((0, 0, half)), 0.5, shape=stick.shape, friction=stick.friction)
+        part = Part(0, stick.mesh, np.eye(4), METAL)
+        shape = Shape(0, place((0, 0, -half)), ((0,),), (), 0.0, (part,), (Pad(0, stick.pad),), eye)
+        return Floating(self._client, (link,), shape, point, yaw, axis)

@@ -337,6 +337,8 @@ def test_an_unknown_robot_is_named_with_a_suggestion():
 @pytest.mark.parametrize("scene", ["panda", "kuka"], indirect=True)
 def test_what_an_arm_cannot_reach_is_refused(scene):
     bodies = scene.client.getNumBodies()
+    with pytest.raises(Unreachable):
+        scene.robot.tip((math.nan, 0, 0.1))
     for point in ((0.6, 0, 0.1), (0, 0, 1.2), (-0.45, 0, 0.1)):
         with pytest.raises(Unreachable, match=rf"{scene.robot.name} cannot hold its hand upright at x {point[0]}") as refused:
             scene.robot.jaw(point, 0)
