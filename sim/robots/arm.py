@@ -68,10 +68,20 @@ class Arm:
 
     def _stand(self, assembly: Assembly, point: Sequence[float], yaw: float) -> Hand:
         """A hand in a place, its two fingers exchanged if that is nearer to home."""
-        at = np.add(point, (0.0, 0.0, assembly.shows))
+        at = self.known(np.add(point, (0.0, 0.0, assembly.shows)))
         yaw = self.chain.nearest(at, yaw)
         angles = self._reach(at[None], yaw)
         return ArmHand(self, assembly, angles[0], at, yaw)
+
+    def known(self, point: Floats) -> Floats:
+        """A point [3], if it is one.
+
+        Raises:
+            Unreachable: it is infinite, or no number.
+        """
+        if not np.isfinite(point).all():
+            raise Unreachable(f"{self.name} cannot go to {point.tolist()}, which is no place; give three numbers", math.inf)
+        return point
 
     def path(self, start: Floats, end: Floats, yaw: float, speed: float, angles: Floats | None = None) -> Floats:
         """Angles after every step of a straight motion of the hand [steps, 7].
@@ -113,7 +123,7 @@ class Arm:
     def _reach(self, points: Floats, yaw: float) -> Floats:
         angles, missing = self.chain.solve(points, yaw)
         worst = int(np.argmax(missing))
-        if not missing[worst] <= NEAR:  # so that what is no number is refused as well
+        if missing[worst] > NEAR:
             x, y, z = (round(float(part), 3) for part in points[worst])
             raise Unreachable(
                 f"{self.name} cannot hold its hand upright at x {x}, y {y}, z {z} m: it comes no nearer than "
@@ -178,7 +188,7 @@ class ArmHand(Tool):
         self._done = 0
 
     def go(self, target: Sequence[float], speed: float, force: float = 60.0) -> int:
-        start, end = self.where() + self._shows, np.asarray(target, np.float64) + self._shows
+        start, end = self.where() + self._shows, self._arm.known(np.asarray(target, np.float64) + self._shows)
         length = float(np.linalg.norm(end - start))
         if length == 0:
             return 0

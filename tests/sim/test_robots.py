@@ -337,15 +337,16 @@ def test_an_unknown_robot_is_named_with_a_suggestion():
 @pytest.mark.parametrize("scene", ["panda", "kuka"], indirect=True)
 def test_what_an_arm_cannot_reach_is_refused(scene):
     bodies = scene.client.getNumBodies()
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable, match="which is no place"):
         scene.robot.tip((math.nan, 0, 0.1))
     for point in ((0.6, 0, 0.1), (0, 0, 1.2), (-0.45, 0, 0.1)):
         with pytest.raises(Unreachable, match=rf"{scene.robot.name} cannot hold its hand upright at x {point[0]}") as refused:
             scene.robot.jaw(point, 0)
         assert refused.value.residual > 1e-3
     hand = scene.robot.jaw((0, 0, 0.1), 0)
-    with pytest.raises(Unreachable):
-        hand.go((0, 0, 1.2), 0.4)
+    for target in ((0, 0, 1.2), (0, math.nan, 0.1), (math.inf, 0, 0)):
+        with pytest.raises(Unreachable):
+            hand.go(target, 0.4)
     step(scene, hand, 2)
     assert hand.where() == pytest.approx([0, 0, 0.1], abs=5e-4)
     hand.leave()
