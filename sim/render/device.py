@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from embodied_ssl.errors import UserError
+from embodied_ssl.sim.render.llvm import keep_apart
 
 _LIBRARIES = ("libEGL.so.1", "libGL.so.1")
 _VERSION = 430  # many meshes by one call
@@ -86,6 +87,7 @@ def _context() -> Any:
             ctypes.CDLL(library)
     except OSError as error:
         raise UserError(f"the OpenGL renderer finds no {str(error).split(':')[0]}; {_MEND}") from None
+    keep_apart()
     with _few_threads():
         try:
             # Naming the libraries saves moderngl from searching for them by running a compiler.
