@@ -24,7 +24,7 @@ from embodied_ssl.sim.objects.surface import Surface
 from embodied_ssl.sim.objects.thing import Form, Given, Primitive, Rest
 
 _CORNERS = 256  # of a convex part; more are thinned, because every contact looks at all of them
-VERSION = 1  # of what is kept; to be raised when anything that makes it changes
+VERSION = 3  # of what is kept; to be raised when anything that makes it changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,19 +62,19 @@ def body(seen: Surface, touched: Sequence[Floats], matter: float | None, colour:
     Raises:
         ValueError: a part encloses no volume.
     """
-    shells = _shells(touched)
+    full = _shells(touched)
+    shells = [hull(thinned(each.corners, _CORNERS)) if len(each.corners) > _CORNERS else each for each in full]
     whole = shells[0] if len(shells) == 1 else hull(np.concatenate([shell.corners for shell in shells]))
     volume = sum(shell.volume for shell in shells)
     centre = np.sum([shell.volume * shell.centre for shell in shells], axis=0) / volume
     found = rests.of_hull(whole, centre)
-    mesh = surface.mesh(seen.moved(np.eye(3), -centre))
     return Body(
-        mesh=mesh,
+        mesh=surface.mesh(seen.moved(np.eye(3), -centre)),
         parts=tuple(shell.corners - centre for shell in shells),
         volume=volume,
         filled=1.0 if matter is None else min(matter / volume, 1.0) if len(shells) == 1 else matter / volume,
         rests=found,
-        narrow=rests.narrow(mesh.points.astype(np.float64), found[0].orientation)[0],
+        narrow=rests.narrow(np.concatenate([each.corners for each in full]), found[0].orientation)[0],
         colour=colour,
     )
 
@@ -89,7 +89,7 @@ def _shells(touched: Sequence[Floats]) -> list[Hull]:
             if len(touched) == 1:
                 raise
             continue
-        shells.append(found if len(found.corners) <= _CORNERS else hull(thinned(found.corners, _CORNERS)))
+        shells.append(found)
     if not shells:
         raise ValueError("its points enclose no volume")
     return shells

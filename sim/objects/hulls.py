@@ -101,8 +101,10 @@ def gaps(triangles: NDArray[np.integer]) -> float:
 def thinned(points: Floats, most: int) -> Floats:
     """At most so many of a body's corners [n, 3], spread evenly over its directions: those that stick out furthest.
 
-    A ball loses about one part in ``most`` of its radius between them, twice that at worst; a box loses nothing.
+    All of them if there are no more. Else a ball loses one part in ``most`` of its radius between them, twice that at worst.
     """
+    if len(points) <= most:
+        return points
     turn = np.pi * (3 - math.sqrt(5)) * np.arange(most)  # a spiral around the sphere, equal areas between its points
     up = 1 - (2 * np.arange(most) + 1) / most
     flat = np.sqrt(1 - up**2)

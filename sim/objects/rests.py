@@ -41,6 +41,8 @@ def of_hull(hull: Hull, centre: Floats) -> tuple[Rest, ...]:
     angles = np.abs(_solid_angles(corners, hull.triangles))
     facets, where = np.unique(ends, return_inverse=True)
     shares = np.bincount(where, angles)
+    if (often := shares >= _RARE / 2 * shares.sum()).any():  # what is rarer is not looked at
+        facets, shares = facets[often], shares[often]
     normals, heights = hull.planes[facets, :3], -offset[facets]
     tips = np.array([_tip(corners, normal, height) for normal, height in zip(normals, heights, strict=True)])
     near = (normals * hull.planes[rolled[facets], :3]).sum(axis=1) > _NEAR
@@ -100,7 +102,7 @@ def _solid_angles(corners: Floats, triangles: Whole) -> Floats:
 
 def _tip(corners: Floats, normal: Floats, height: float) -> float:
     """How far a body that lies on this plane can be leaned, in the worst direction, before it falls over; radians."""
-    flat = corners @ np.column_stack(_axes(normal))
+    flat = corners @ _axes(normal)
     flat = flat[height - corners @ normal <= _FLAT * np.hypot(flat[:, 0], flat[:, 1]) + 1e-9 * height]
     order = _around(flat)
     if len(order) < 3:
@@ -130,13 +132,14 @@ def _around(flat: Floats) -> list[int]:
     return chain
 
 
-def _axes(normal: Floats) -> tuple[Floats, Floats]:
-    """Two directions that make a right-handed frame with this one as the third."""
-    least = np.zeros(3)
-    least[int(np.abs(normal).argmin())] = 1.0
-    across = np.cross(least, normal)
-    across /= np.linalg.norm(across)
-    return across, np.cross(normal, across)
+def _axes(normal: Floats) -> Floats:
+    """Two directions, as columns [3, 2], that make a right-handed frame with this one as the third."""
+    x, y, z = normal.tolist()
+    # Duff et al. 2017, "Building an orthonormal basis, revisited": no case in which it comes near zero by zero.
+    sign = math.copysign(1.0, z)
+    a = -1.0 / (sign + z)
+    b = x * y * a
+    return np.array([[1.0 + sign * x * x * a, b], [sign * b, sign + y * y * a], [-sign * x, -y]])
 
 
 def downwards(normal: Floats) -> Quaternion:
