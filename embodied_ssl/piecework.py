@@ -390,11 +390,11 @@ class _Crew(Generic[Piece, Result]):
         else:
             job.deaths += 1
         if job.deaths < TRIES:
-            self.watch.on_trouble(f"a worker was lost over {job.name} ({reason}); another takes its place")
+            self.watch.on_trouble(f"a worker was lost over {job.name}: {reason}; another takes its place")
             self._queue.appendleft(job)
             return
         self.lost.append((job.name, reason))
-        self.watch.on_trouble(f"{job.name} is left out: it has cost {TRIES} workers ({reason})")
+        self.watch.on_trouble(f"{job.name} is left out, for it has cost {TRIES} workers: {reason}")
         if len(self.lost) >= GIVE_UP:
             raise LeftOut(self.lost)
 

@@ -64,7 +64,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path, trouble, said):
     assert [begun(tmp_path, n) for n in range(6)] == [1, 1, 2, 1, 1, 1]
     assert told.steps == 18  # those of the dead are taken back
     assert len(told.lines) == 1
-    assert told.lines[0].startswith("a worker was lost over piece 2 (")
+    assert told.lines[0].startswith("a worker was lost over piece 2: ")
     assert said.split(": ")[-1] in told.lines[0]
 
 
