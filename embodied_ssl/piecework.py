@@ -32,6 +32,7 @@ STILLBORN = 3  # workers that may die before they have begun
 BEAT = 0.2  # seconds between signs of life
 TICK = 1.0  # seconds that the parent listens at a time
 GRACE = 5.0  # seconds to leave in, once told to
+START = 60.0  # seconds to start in, at least: a busy disk is no hang
 
 _BORN, _ALIVE, _DONE, _FAILED = range(4)  # what a worker says
 
@@ -346,11 +347,14 @@ class _Crew(Generic[Piece, Result]):
             yield from self._hear(hand)
         for hand in dead:
             self._bury(hand, hand.fate())
-        for hand in [hand for hand in self.hands if 0 < self.patience < hand.silent]:
+        for hand in [hand for hand in self.hands if 0 < self._patience_with(hand) < hand.silent]:
             hand.process.kill()
             hand.process.join()
-            self._bury(hand, f"it hung, silent for {self.patience:g} s")
+            self._bury(hand, f"it hung, silent for {self._patience_with(hand):g} s")
         self._employ()
+
+    def _patience_with(self, hand: _Hand[Piece]) -> float:
+        return self.patience if hand.born or not self.patience else max(self.patience, START)
 
     def _hear(self, hand: _Hand[Piece]) -> Iterator[Result]:
         """Take in all that a worker has said."""
