@@ -15,7 +15,7 @@ from embodied_ssl.piecework import Watch, alone, spawned
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 PATIENCE = 120.0  # seconds
-RECYCLE = 5000  # interactions; a world leaks about 5 KB each
+RECYCLE = 3000  # interactions; PyBullet keeps about 3 KB of each, and starting afresh costs as much as 50
 
 
 class Engine(Protocol):
