@@ -22,7 +22,7 @@ PACKAGES = {
 OPTIONAL = {
     "decord": "a second video decoder; has wheels for x86-64 Linux and Windows only",
     "timm": "more backbones; pip install timm",
-    "moderngl": "a faster renderer, not used yet; pip install moderngl",
+    "moderngl": "draws the simulator's pictures, ten times faster than PyBullet; pip install moderngl",
 }
 LIBRARIES = {"GL": "libgl1", "glib-2.0": "libglib2.0-0", "EGL": "libegl1"}
 
@@ -47,7 +47,7 @@ def examine() -> list[Finding]:
     absent = [package for library, package in LIBRARIES.items() if ctypes.util.find_library(library) is None]
     detail = f"apt-get install -y {' '.join(absent)}" if absent else ", ".join(LIBRARIES.values())
     found.append(Finding("system libraries", "optional" if absent else "ok", detail))
-    found += [_torchcodec(), _bullet_numpy(), _gpu()]
+    found += [_torchcodec(), _bullet_numpy(), _renderer(), _gpu()]
     free = shutil.disk_usage(os.getcwd()).free / 2**30
     found.append(Finding("disk", "ok" if free > 2 else "missing", f"{free:.0f} GiB free here"))
     return found
@@ -86,13 +86,24 @@ def _torchcodec() -> Finding:
 
 def _bullet_numpy() -> Finding:
     from embodied_ssl.errors import UserError
-    from embodied_ssl.sim.world import World
+    from embodied_ssl.sim.client import Client
 
     try:
-        World().close()
+        Client().close()
     except UserError as error:
         return Finding("simulator", "optional", str(error))
     return Finding("simulator", "ok", "starts, with numpy")
+
+
+def _renderer() -> Finding:
+    """Which of the two draws the simulator's pictures."""
+    from embodied_ssl.errors import UserError
+    from embodied_ssl.sim.render.gl import GlRenderer
+
+    try:
+        return Finding("renderer", "ok", f"OpenGL on {GlRenderer().device}")
+    except UserError as error:
+        return Finding("renderer", "optional", f"PyBullet's TinyRenderer; for OpenGL: {error}")
 
 
 def _gpu() -> Finding:

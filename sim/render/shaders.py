@@ -83,8 +83,7 @@ void main() {
     share = gl_FrontFacing ? share : -share;
 #endif
     share = max(share, 0.0);
-    share.y *= share.y;  // to the 32nd
-    share.y *= share.y;
+    share.y *= share.y;  // to the 16th
     share.y *= share.y;
     share.y *= share.y;
     share.y *= share.y;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import resource
 import subprocess
@@ -12,27 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from drawn_scenes import FLAT, above, checks, digest, oblique, placed, renderer_or_skip, table, things, turned, turned_about_z
 from scipy.spatial import ConvexHull
 
 from embodied_ssl.errors import UserError
-from embodied_ssl.keys import generator
 from embodied_ssl.sim import solids
-from embodied_ssl.sim.camera import NOTHING, Camera, Floats, Light, Vector, View
+from embodied_ssl.sim.camera import NOTHING, Camera, Floats, Light
 from embodied_ssl.sim.mesh import Mesh
-from embodied_ssl.sim.render.choose import process_renderer
 from embodied_ssl.sim.render.renderer import VOID, Drawn, Renderer
-
-FLAT = Light(shadow=False)
-
-
-def renderer_or_skip(name: str) -> Renderer:
-    try:
-        return process_renderer(name)
-    except UserError as error:
-        if "libegl1" in str(error) or "pip install" in str(error):
-            pytest.skip(str(error))
-        raise
 
 
 @pytest.fixture(params=["gl", "tiny"])
@@ -43,45 +29,6 @@ def renderer(request: pytest.FixtureRequest) -> Renderer:
 @pytest.fixture
 def gl() -> Renderer:
     return renderer_or_skip("gl")
-
-
-def placed(x: float = 0, y: float = 0, z: float = 0, turn: Floats | None = None) -> Floats:
-    pose = np.eye(4)
-    pose[:3, 3] = x, y, z
-    if turn is not None:
-        pose[:3, :3] = turn
-    return pose
-
-
-def turned(*key: int) -> Floats:
-    """A random rotation."""
-    turn, _ = np.linalg.qr(generator(0, "turn", *key).normal(size=(3, 3)))
-    return turn * np.sign(np.linalg.det(turn))
-
-
-def table(side: float = 1.0, **rest: object) -> Drawn:
-    return Drawn(solids.plane((side, side)), placed(), (0.7, 0.6, 0.5), shadow=False, **rest)  # type: ignore[arg-type]
-
-
-def things() -> list[Drawn]:
-    """Six solids over a table, turned in all ways, none touching another in the picture."""
-    meshes = [
-        solids.capsule(0.02, 0.1), solids.box((0.05, 0.06, 0.07)), solids.sphere(0.03),
-        solids.cylinder(0.03, 0.05), solids.capsule(0.03, 0.08), solids.box((0.1, 0.02, 0.05)),
-    ]  # fmt: skip
-    colours = generator(0, "colours").uniform(0.2, 0.9, (6, 3))
-    return [
-        Drawn(mesh, placed(0.12 * (k % 3 - 1), 0.14 * (k // 3) - 0.07, 0.06, turned(k)), tuple(colours[k]), k)
-        for k, mesh in enumerate(meshes)
-    ]
-
-
-def oblique(height: int = 128, width: int = 128, **rest: float) -> Camera:
-    return Camera((0.05, -0.35, 0.6), (0.0, 0.0, 0.03), (0.0, 0.0, 1.0), height, width, **rest)  # type: ignore[arg-type]
-
-
-def above(height: int = 128, width: int = 128, up: Vector = (0.0, 1.0, 0.0)) -> Camera:
-    return Camera((0.0, 0.0, 0.7), (0.0, 0.0, 0.0), up, height, width)
 
 
 def rays(camera: Camera) -> Floats:
@@ -220,17 +167,6 @@ def test_shadows_are_where_the_lamp_puts_them(renderer: Renderer) -> None:
     assert np.array_equal(casts_none.rgb, without.rgb)
 
 
-def turned_about_z(angle: float) -> Floats:
-    return np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1.0]])
-
-
-def checks(squares: int = 2, pixels: int = 32) -> NDArray[np.uint8]:
-    """Black and white, ``squares`` to a side."""
-    at = np.arange(squares * pixels) // pixels
-    grey = ((at[:, None] + at) % 2 * 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
-
-
 @pytest.mark.parametrize("size", [0.1, 0.25])
 def test_a_texture_repeats_after_its_size(renderer: Renderer, size: float) -> None:
     camera = above(128, 96)
@@ -272,10 +208,6 @@ def test_a_picture_that_was_written_to_is_seen_as_it_is_now(renderer: Renderer) 
     assert renderer.look(scene, above(16, 16), FLAT).rgb.mean() < first.rgb.mean() / 4
 
 
-def digest(view: View) -> str:
-    return hashlib.sha256(view.rgb.tobytes() + view.depth.tobytes() + view.ids.tobytes()).hexdigest()
-
-
 def known_pictures(renderer: Renderer) -> list[str]:
     """Digests of pictures with everything in them, other scenes and sizes between them."""
     found = []
@@ -309,8 +241,12 @@ def things_anew() -> list[Drawn]:
 
 def test_a_fresh_process_gives_the_same_bytes(renderer: Renderer) -> None:
     here = Path(__file__)
-    code = f"import sys; sys.path.insert(0, {str(here.parent)!r}); import test_render as t\n"
-    code += f"print('\\n'.join(t.known_pictures(t.process_renderer({renderer.name!r}))))"
+    code = f"""
+import sys
+sys.path[:0] = [{str(here.parent)!r}, {str(here.parents[1])!r}]
+import test_render as t
+print("\\n".join(t.known_pictures(t.renderer_or_skip({renderer.name!r}))))
+"""
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=here.parents[2])
     assert found.stdout.split() == known_pictures(renderer)
 
@@ -374,9 +310,9 @@ def look_often(renderer: Renderer, looks: int) -> None:
 
 
 def test_memory_stays_flat(renderer: Renderer) -> None:
-    look_often(renderer, 300)
+    look_often(renderer, 150)
     before = resident()
-    look_often(renderer, 300)
+    look_often(renderer, 150)
     assert resident() - before < 4e6
 
 
