@@ -24,6 +24,7 @@ from embodied_ssl.process import be_a_good_host
 if TYPE_CHECKING:
     from embodied_ssl.evaluation.run import Request
     from embodied_ssl.sim.collecting.engines import Engine
+    from embodied_ssl.sim.drive.spec import DriveSpec
     from embodied_ssl.sim.spec import Spec
 
 app = typer.Typer(
@@ -258,7 +259,9 @@ def simulate(
     robot: Annotated[str, typer.Option(help="jaw, panda or kuka.")] = "jaw",
     solver: Annotated[str, typer.Option(help="Of physics: reference, default or fast.")] = "default",
     renderer: Annotated[str, typer.Option(help="gl, tiny or auto: gl where it works.")] = "auto",
-    size: Annotated[str, typer.Option(help="Pixels of pictures: one number, or HEIGHT,WIDTH.")] = "128",
+    size: Annotated[
+        str, typer.Option(help="Pixels of pictures: one number, or HEIGHT,WIDTH. [default: 128; drives: 96,128]")
+    ] = "",
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as randomise.textures=0.5.")] = [],  # noqa: B006
     workers: Annotated[int, typer.Option(help="Processes; they change nothing but the time.")] = 1,
     engine: Annotated[str, typer.Option(help="Who works: processes, serial (this one, unwatched) or ray.")] = "processes",
@@ -268,7 +271,7 @@ def simulate(
     verify: Annotated[str, typer.Option("--verify", metavar="DIR", help="Only check a folder against its hashes.")] = "",
     json_file: Json = "",
 ) -> None:
-    """Generate a data set of robot interactions, or of drives through rooms with exact poses and labelled stills."""
+    """Generate a data set of robot interactions, or of drives through rooms and streets with exact poses and labelled stills."""
     if verify:
         _verify(verify, json_file)
         return
@@ -279,13 +282,15 @@ def simulate(
         raise UserError(f"drives and interactions are different data sets, but --task is {task}; make them one after the other")
     with _terminated_like_ctrl_c():
         if tasks == ["drive"]:
-            if set_ or shard or (robot, solver, engine) != ("jaw", "default", "processes"):
-                raise UserError("--robot, --solver, --engine, --shard and --set are for interactions; leave them out for drives")
-            result = _simulate_drives(Path(out), episodes, seed, size, workers, resume)
+            if shard or (robot, solver, engine) != ("jaw", "default", "processes"):
+                raise UserError("--robot, --solver, --engine and --shard are for interactions; leave them out for drives")
+            from embodied_ssl.sim.drive.command import spec_of
+
+            result = _simulate_drives(Path(out), spec_of(episodes, seed, size, renderer, tuple(set_)), workers, patience, resume)
         else:
             from embodied_ssl.sim.collecting import command
 
-            asked = command.Asked(tuple(tasks), episodes, seed, size, robot, solver, renderer, tuple(set_))
+            asked = command.Asked(tuple(tasks), episodes, seed, size or "128", robot, solver, renderer, tuple(set_))
             result = _simulate(Path(out), command.spec_of(asked), command.engine_of(engine, workers, patience), shard, resume)
     left_out = result.pop("left_out")
     _print_facts({**result, "left_out": len(left_out)} if left_out else result)
@@ -309,16 +314,14 @@ def _simulate(out: Path, spec: Spec, engine: Engine, shard: str, resume: bool) -
     return {**result, **summary.success, "left_out": summary.left_out}
 
 
-def _simulate_drives(out: Path, episodes: int, seed: int, size: str, workers: int, resume: bool) -> dict[str, Any]:
+def _simulate_drives(out: Path, spec: DriveSpec, workers: int, patience: float, resume: bool) -> dict[str, Any]:
     from embodied_ssl.progress import shown
-    from embodied_ssl.sim.drive.collect import collect_drives
+    from embodied_ssl.sim.drive.collect import collect
 
     if workers < 1:
         raise UserError(f"--workers is {workers}; give 1 or more processes")
-    if size != "128":
-        raise UserError("--size is for interactions; leave it out for drives")
     with shown("simulate") as progress:
-        summary = collect_drives(out, episodes, seed, workers, resume, on_progress=progress.update)
+        summary = collect(out, spec, workers, resume, progress.update, patience)
     return {"out": str(out), "total": summary.total, "made": summary.made, "sha256": summary.sha256, "left_out": []}
 
 

@@ -28,7 +28,8 @@ from embodied_ssl.report.report import Notes, write_report
 from embodied_ssl.report.run_report import run_sections
 from embodied_ssl.sim.collecting.collect import collect
 from embodied_ssl.sim.collecting.engines import Processes
-from embodied_ssl.sim.drive.collect import collect_drives
+from embodied_ssl.sim.drive.collect import collect as collect_drives
+from embodied_ssl.sim.drive.spec import DriveSpec
 from embodied_ssl.sim.spec import Spec
 from embodied_ssl.start import Options
 from embodied_ssl.trainer import pretrain
@@ -100,7 +101,7 @@ def _simulate(data: Path, progress: Progress) -> tuple[str, str, str]:
     workers = min(2, os.cpu_count() or 1)
     touched, driven = data / "interactions", data / "drives"
     collect(touched, SPEC, Processes(workers), resume=touched.exists(), progress=progress)
-    collect_drives(driven, DRIVES, workers=workers, resume=driven.exists(), on_progress=progress.update)
+    collect_drives(driven, DriveSpec(drives=DRIVES), workers, driven.exists(), progress.update)
     return str(driven / "videos"), str(driven), str(driven / "stills")
 
 

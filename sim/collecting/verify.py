@@ -12,6 +12,7 @@ from embodied_ssl.files import TEMPORARY
 from embodied_ssl.sim.collecting.identity import KIND, spec_in
 from embodied_ssl.sim.collecting.shards import count_of, trouble
 from embodied_ssl.sim.collecting.store import Manifest, hash_of
+from embodied_ssl.sim.drive import collect as drives
 from embodied_ssl.sim.rows import shard_name
 
 Judge = Callable[[str, Mapping[str, Any] | None], str]  # name and facts of a piece: what is wrong with it, "" for nothing
@@ -79,9 +80,11 @@ def verify(folder: Path, on_progress: Callable[[int, int], None] = lambda done, 
 def _expected(manifest: Manifest) -> tuple[list[str], Judge]:
     """The names of all pieces, and who can judge them."""
     kind = manifest.spec.get("kind")
-    if kind != KIND:
-        raise UserError(f"'{manifest.folder}' holds simulated {kind}, which cannot be verified; give a folder of {KIND}")
+    if kind not in (KIND, drives.KIND):
+        raise UserError(f"'{manifest.folder}' holds simulated {kind}, which cannot be verified; give one of {KIND} or drives")
     try:
+        if kind == drives.KIND:
+            return drives.expected(manifest)
         count = count_of(spec_in(manifest.spec))
     except TypeError as error:
         raise UserError(f"'{manifest.folder}' was written by another version ({error}); verify it with that one") from None

@@ -8,18 +8,17 @@ double precision, so that poses come back to a small part of a millimetre.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets.source import Pixels
-from embodied_ssl.sim.world import Floats
+from embodied_ssl.sim.camera import Floats
+from embodied_ssl.sim.drive.track import Track
 
-DATE = "2026_01_01"
-HERTZ = 10
 EARTH = 6378137.0  # metres, as in KITTI's own code
 ORIGIN = (49.0, 8.4)  # latitude and longitude of every drive's first frame, degrees
 
@@ -30,37 +29,7 @@ _X264 = {"crf": "18", "preset": "veryfast", "x264-params": "threads=1:asm=0"}
 IMU_FROM_CAMERA = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
-@dataclass(frozen=True)
-class Track:
-    """Where the IMU was at every frame.
-
-    Attributes:
-        position: metres, x east, y north, z up [n, 3].
-        yaw: radians, 0 is east, counter-clockwise [n].
-        speed: forward, m/s [n].
-        turn: yaw rate, rad/s [n]; positive is a left turn.
-    """
-
-    position: Floats
-    yaw: Floats
-    speed: Floats
-    turn: Floats
-
-    def __len__(self) -> int:
-        return len(self.yaw)
-
-    def camera_poses(self) -> Floats:
-        """Camera to the first frame's camera [n, 4, 4]."""
-        poses = np.tile(np.eye(4), (len(self), 1, 1))
-        for pose, position, yaw in zip(poses, self.position, self.yaw, strict=True):
-            turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
-            pose[:3, :3] = turn @ IMU_FROM_CAMERA
-            pose[:3, 3] = position
-        relative: Floats = np.linalg.inv(poses[0]) @ poses
-        return relative
-
-
-def oxts(track: Track) -> NDArray[np.float64]:
+def oxts(track: Track, rate: int) -> NDArray[np.float64]:
     """GPS/IMU packets [n, 30] that give the track back; the last five columns are whole numbers."""
     latitude0, longitude0 = ORIGIN
     scale = np.cos(np.radians(latitude0))
@@ -73,7 +42,7 @@ def oxts(track: Track) -> NDArray[np.float64]:
     rows[:, 5] = (track.yaw + np.pi) % (2 * np.pi) - np.pi
     rows[:, 6], rows[:, 7] = track.speed * np.sin(track.yaw), track.speed * np.cos(track.yaw)  # north, east
     rows[:, 8] = track.speed
-    rows[:, 11] = rows[:, 14] = np.gradient(track.speed) * HERTZ  # forward
+    rows[:, 11] = rows[:, 14] = np.gradient(track.speed) * rate  # forward
     rows[:, 12] = rows[:, 15] = track.speed * track.turn  # leftward
     rows[:, 13] = rows[:, 16] = 9.81
     rows[:, 19] = rows[:, 22] = track.turn
@@ -91,13 +60,13 @@ def poses_text(poses: Floats) -> str:
     return "".join(" ".join(repr(float(value)) for value in pose[:3].ravel()) + "\n" for pose in poses)
 
 
-def timestamps(count: int) -> str:
+def timestamps(date: str, count: int, rate: int) -> str:
     """One line a frame, with KITTI's nine digits of a second."""
     lines = []
     for k in range(count):
-        seconds, tenth = divmod(k, HERTZ)
+        seconds, rest = divmod(k, rate)
         minutes, seconds = divmod(seconds, 60)
-        lines.append(f"{DATE.replace('_', '-')} 00:{minutes:02d}:{seconds:02d}.{tenth * 10**9 // HERTZ:09d}\n")
+        lines.append(f"{date.replace('_', '-')} 00:{minutes:02d}:{seconds:02d}.{rest * 10**9 // rate:09d}\n")
     return "".join(lines)
 
 
@@ -135,16 +104,25 @@ def calibration(matrix: Floats, size: tuple[int, int]) -> dict[str, str]:
     }
 
 
-def mp4(frames: Pixels) -> bytes:
+def depth_png(depth: NDArray[np.float32], far: float) -> bytes:
+    """Metres [h, w] as KITTI keeps depth: 16-bit PNG of metres times 256; 0 where nothing is nearer than ``far``."""
+    steps = np.where(depth < min(far, 65535 / 256), np.round(depth.astype(np.float64) * 256), 0).astype(np.uint16)
+    ok, data = cv2.imencode(".png", steps)
+    if not ok:
+        raise ValueError(f"cannot encode depth {depth.shape}")
+    return data.tobytes()
+
+
+def mp4(frames: Pixels, rate: int) -> bytes:
     """Frames [n, h, w, 3] (h and w even) as H.264 in mp4; the same bytes every time."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=HERTZ, options=_X264)
+        stream = container.add_stream("libx264", rate=rate, options=_X264)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        stream.codec_context.time_base = Fraction(1, HERTZ)
+        stream.codec_context.time_base = Fraction(1, rate)
         for k, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = k, Fraction(1, HERTZ)
+            frame.pts, frame.time_base = k, Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return buffer.getvalue()
