@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -23,9 +24,11 @@ from embodied_ssl.datasets.source import Box, DataSpec, Pixels, Sample, Source, 
 from embodied_ssl.errors import BadItem, UserError, suggest
 from embodied_ssl.keys import generator
 from embodied_ssl.sim.collecting.store import MANIFEST, Manifest
-from embodied_ssl.sim.rows import GROUP, SCHEMA, TASKS, depth_png, read_shard, shard_name, things_png, write_shard
+from embodied_ssl.sim.rows import GROUP, depth_png, read_shard, shard_name, things_png, write_shard
+from embodied_ssl.sim.schema import SCHEMA, TASKS
 
-_SMALL = ("index", "task", "acted", "grasp", "push", "poke")
+_SMALL = ("index", "task", "acted", *TASKS)
+_TOUCHING = ("grasp", "push", "poke")
 _KIND = "interactions"
 
 
@@ -106,7 +109,7 @@ class InteractionSource(Source):
         bad: what was left out.
     """
 
-    provides = frozenset({"before", "after", "task", "grasp", "push", "poke", "index"})
+    provides = frozenset({"before", "after", "task", *TASKS, "index"})
 
     def __init__(self, name: str, shards: Shards, small: dict[str, Any], places: NDArray[np.int64], bad: list[BadItem]) -> None:
         self.name = name
@@ -188,13 +191,13 @@ class Interactions(DataSpec):
 
     Args:
         root: a folder written by ``embodied-ssl simulate``, or several joined by commas.
-        tasks: which of grasp, push and poke to take.
+        tasks: which of grasp, push, poke and observe to take.
     """
 
     protocol: ClassVar[str] = "grasps, pushes and pokes in shards of rows; split by the thing acted on"
 
     root: str = ""
-    tasks: tuple[str, ...] = TASKS
+    tasks: tuple[str, ...] = _TOUCHING
 
     def open(self, split: Split = "all") -> InteractionSource:
         for task in self.tasks:
@@ -239,7 +242,7 @@ class Interactions(DataSpec):
     def tiny(cls, folder: Path) -> Self:
         folder.mkdir(parents=True, exist_ok=True)
         rows = [_tiny_row(index) for index in range(24)]
-        manifest = Manifest(folder, {"kind": _KIND, "episodes": 24, "per_shard": 12, "tasks": list(TASKS)})
+        manifest = Manifest(folder, {"kind": _KIND, "episodes": 24, "per_shard": 12, "tasks": list(_TOUCHING)})
         for number in (0, 1):
             manifest.pieces[shard_name(number)] = write_shard(folder / shard_name(number), rows[12 * number : 12 * number + 12])
         manifest.save()
@@ -256,11 +259,8 @@ class Interactions(DataSpec):
 def _tiny_row(index: int) -> dict[str, Any]:
     """A row of the right form, with coloured noise for a scene."""
     rng = generator("tiny interactions", index)
-    task = index % len(TASKS)
-    row: dict[str, Any] = dict.fromkeys(SCHEMA.names, 0)
-    for field in SCHEMA:
-        if hasattr(field.type, "list_size"):
-            row[field.name] = [0.0] * field.type.list_size
+    task = index % len(_TOUCHING)
+    row: dict[str, Any] = {field.name: _nothing(field.type) for field in SCHEMA}
     actions = {
         "grasp": [*rng.uniform(8, 40, 2), float(rng.integers(18)), float(rng.integers(2))],
         "push": [*rng.uniform(8, 40, 4), 0.01],
@@ -273,3 +273,12 @@ def _tiny_row(index: int) -> dict[str, Any]:
     grounds = {"shape": "box", "success": True, "acted": things[0], "index": index, "task": task}
     seen = {"depth_before": depth, "depth_after": depth, "things_before": places, "things_after": places}
     return {**row, TASKS[task]: actions[TASKS[task]], **pictures, **lists, **grounds, **seen}
+
+
+def _nothing(kind: Any) -> Any:
+    """Zero, or as many zeros as a column has, or nothing at all."""
+    if pa.types.is_fixed_size_list(kind):
+        return [0.0] * kind.list_size
+    if pa.types.is_list(kind):
+        return []
+    return None if pa.types.is_binary(kind) else "" if pa.types.is_string(kind) else False if pa.types.is_boolean(kind) else 0

@@ -18,10 +18,11 @@ a handle's ``take`` is called, so metadata (sizes, times, motions) can be scanne
 | ``action`` | float32 [n, A] | what a robot was told to do at each of ``frames``, in the data set's own units |
 | ``state`` | float32 [n, S] | how its joints stood at each of ``frames``, in the data set's own units |
 | ``before``, ``after`` | Picture | the scene around one interaction |
-| ``task`` | int | 0 grasp, 1 push, 2 poke |
+| ``task`` | int | 0 grasp, 1 push, 2 poke, 3 observe |
 | ``grasp`` | float32 [4] | row, column (pixels of ``before``), angle bin 0..17, success 0 / 1; else zeros |
 | ``push`` | float32 [5] | start row, column, end row, column (pixels of ``before``), height in metres; else zeros |
 | ``poke`` | float32 [4] | row, column (pixels of ``before``), slope in N/mm, intercept in N; else zeros |
+| ``observe`` | float32 [5] | row, column in ``before``, row, column in ``after``, radians that the camera went around; else zeros |
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embodied_ssl import __version__
+from embodied_ssl.benchmark.commands import app as bench
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.process import be_a_good_host
 
@@ -34,6 +35,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Visual features without labels: from pictures, egocentric video, the camera's own motion, and what a robot touches.",
 )
+
+app.add_typer(bench, name="bench")
 
 Json = Annotated[str, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
@@ -540,43 +543,6 @@ def demo(
 
 
 @app.command()
-def bench(
-    what: Annotated[str, typer.Argument(metavar="video", help="What to measure: video, the ways of feeding frames.")],
-    size: Annotated[str, typer.Option(help="Heights of the test videos, with commas.")] = "360p,720p",
-    gop: Annotated[str, typer.Option(help="Frames from one keyframe to the next, with commas.")] = "12,30,250",
-    seconds: Annotated[int, typer.Option(help="Length of the test videos.")] = 60,
-    rounds: Annotated[int, typer.Option(min=1, help="How often everything is timed.")] = 5,
-    feeds: Annotated[str, typer.Option(help="Which, with commas; all if not given. The naive loops come along.")] = "",
-    workers: Annotated[int, typer.Option(min=2, help="Processes where several feed at the same time.")] = 2,
-    markdown: Annotated[str, typer.Option(metavar="FILE", help="Also write the tables as Markdown.")] = "",
-    json_file: Json = "",
-) -> None:
-    """Measure this toolkit's ways of feeding video beside plain decord and torchcodec loops, on videos it makes itself."""
-    from embodied_ssl.benchmark import tables
-    from embodied_ssl.benchmark.feeds import chosen
-    from embodied_ssl.benchmark.machine import this_machine
-    from embodied_ssl.benchmark.video import Plan, as_json, run, videos_of
-    from embodied_ssl.progress import shown
-
-    if what != "video":
-        raise UserError(f"nothing called '{what}' can be measured{suggest(what, ['video'])}")
-    plan = Plan(videos_of(size, gop, seconds), chosen(_words(feeds)), rounds, workers)
-    machine = this_machine()
-    _say("\n".join([*machine.lines(), "", *tables.EXPLAINED, ""]))
-    found = []
-    with shown("bench") as progress:
-        for measured in run(plan, progress):
-            found.append(measured)
-            _say(tables.as_text(measured, workers))
-    if markdown:
-        from embodied_ssl.files import atomic
-
-        with atomic(Path(markdown)) as file:
-            file.write(tables.as_markdown(machine.lines(), found, workers).encode())
-    _write_json(json_file, as_json(machine, plan, found))
-
-
-@app.command()
 def doctor(json_file: Json = "") -> None:
     """Check this machine: packages, system libraries, simulator, GPU, disk."""
     from embodied_ssl.doctor import as_json, examine
@@ -684,18 +650,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):  # what typer's own parser raises, whichever click it brings along
             raise
-        _fail(_usage(error.format_message()))
+        _fail(_usage(error.format_message(), getattr(error, "ctx", None)))
     if code == 130:  # typer turns Ctrl-C into this
         sys.stderr.write("interrupted; what was finished is kept, and --resume continues it\n")
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _usage(message: str) -> str:
+def _usage(message: str, context: Any) -> str:
     """The parser's complaint, with what is accepted where it does not say so."""
     message = message.rstrip(".")
-    if "such command" in message and "mean" not in message:
-        names = sorted(command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands)
-        return f"{message}; there is {', '.join(names)}"
+    if "such command" in message and "mean" not in message and context is not None:
+        return f"{message}; there is {', '.join(sorted(context.command.commands))}"
     return message if message.endswith("?") else f"{message}; see --help"
 
 

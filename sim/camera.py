@@ -6,6 +6,7 @@ Lengths are metres, angles radians unless named otherwise; z is up and the table
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from embodied_ssl.datasets.source import Pixels
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]  # x, y, z, w
 Floats = NDArray[np.float64]
+Point = Sequence[float] | Floats  # three numbers
 NOTHING = -1  # in a view's ids: neither thing nor robot, so table, floor, walls or the void
 
 

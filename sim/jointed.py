@@ -16,6 +16,7 @@ import numpy as np
 
 from embodied_ssl.sim.camera import Floats, Quaternion, Vector
 from embodied_ssl.sim.client import Client
+from embodied_ssl.sim.senses import Senses
 
 BASE = -1  # as a parent, or as a link
 
@@ -220,6 +221,10 @@ class Jointed:
             normal, first, second = np.array(contact[7]), np.array(contact[11]), np.array(contact[13])
             total += contact[9] * normal - contact[10] * first - contact[12] * second
         return total
+
+    def senses(self, fingers: Sequence[Sequence[int]], jaws: Sequence[int], link: int, point: Floats, body: int | None) -> Senses:
+        """To note what fingers feel, and where a point of a link is, in many steps; see `Senses`."""
+        return Senses(self._client, self.body, fingers, jaws, link, point, body)
 
     def presses(self, links: Sequence[int], body: int) -> bool:
         """Whether any of these links pressed on a body in the last step."""

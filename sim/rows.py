@@ -22,56 +22,12 @@ from numpy.typing import NDArray
 from embodied_ssl.files import whole
 from embodied_ssl.sim.collecting.arrays import array_of
 from embodied_ssl.sim.collecting.content import content_hash_of
+from embodied_ssl.sim.schema import SCHEMA
 
 Row = dict[str, Any]
-TASKS = ("grasp", "push", "poke")  # the place in this tuple is the number in the column "task"
 DEPTH_UNIT = 1e-4  # metres a grey level of the 16-bit depth pictures
 NOTHING = 255  # in the pictures of things: neither thing
 GROUP = 4  # rows read together
-
-
-def _vector(kind: pa.DataType, length: int) -> pa.DataType:
-    return pa.list_(kind, length)
-
-
-_f4, _f8 = pa.float32(), pa.float64()
-SCHEMA = pa.schema(
-    [
-        ("index", pa.int64()),
-        ("task", pa.int8()),
-        ("acted", pa.string()),  # name of the thing that was acted on
-        ("success", pa.bool_()),
-        ("grasp", _vector(_f4, 4)),  # row, column, angle bin, success
-        ("push", _vector(_f4, 5)),  # start row, column, end row, column, height in m
-        ("poke", _vector(_f4, 4)),  # row, column, slope in N/mm, intercept in N
-        ("force", _vector(_f4, 64)),  # N, over the action
-        ("travel", _vector(_f4, 64)),  # m, at the same times
-        ("mass", _f8),  # of the acted thing, kg
-        ("friction", _f8),  # of the acted thing; times table_friction on the table
-        ("stiffness", _f8),  # of the acted thing, N/m
-        ("damping", _f8),  # of the acted thing, N s/m
-        ("shape", pa.string()),
-        ("size", _vector(_f8, 3)),  # m, along its own axes
-        ("colour", _vector(_f8, 3)),
-        ("acted_place", pa.int8()),  # in things, and in the pictures of things
-        ("things", pa.list_(pa.string())),  # names of all things in the scene
-        ("states_before", pa.list_(_f8)),  # n times x, y, z, qx, qy, qz, qw
-        ("states_after", pa.list_(_f8)),
-        ("table_friction", _f8),
-        ("table_colour", _vector(_f8, 3)),
-        ("light_direction", _vector(_f8, 3)),
-        ("light_ambient", _f8),
-        ("light_diffuse", _f8),
-        ("camera_matrix", _vector(_f8, 9)),  # K, row by row
-        ("camera_pose", _vector(_f8, 16)),  # camera to world, row by row; x right, y down, z forward
-        ("before", pa.binary()),  # PNG
-        ("after", pa.binary()),
-        ("depth_before", pa.binary()),  # 16-bit PNG, in DEPTH_UNIT
-        ("depth_after", pa.binary()),
-        ("things_before", pa.binary()),  # 8-bit PNG: place in things, or NOTHING
-        ("things_after", pa.binary()),
-    ]
-)
 
 
 _NAMES = set(SCHEMA.names)

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.keys import generator
-from embodied_ssl.sim.rows import SCHEMA, Row
+from embodied_ssl.sim.rows import Row
+from embodied_ssl.sim.schema import SCHEMA
 from embodied_ssl.sim.spec import Pool, Spec
 
 

@@ -226,7 +226,7 @@ def test_baselines_come_along() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["vidoe"], "did you mean 'video'"),
+        (["vidoe"], "Did you mean 'video'"),
         (["video", "--feeds", "exakt"], "did you mean 'exact'"),
         (["video", "--size", "tall"], "--size tall is not accepted; give frame heights from 129"),
         (["video", "--size", "100p"], "--size 100 is not accepted; give frame heights from 129"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("av", "decord", "torchcodec", "opencv-python", "torch", "numpy")
+PACKAGES = ("pybullet", "moderngl", "av", "decord", "torchcodec", "opencv-python", "torch", "numpy")
 BUSY = 0.3  # load a core above which other work is felt
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.sim.objects import pool
-from embodied_ssl.sim.rows import TASKS
+from embodied_ssl.sim.schema import TASKS
 from embodied_ssl.sim.spec import Spec
 
 CHOICES = {
@@ -61,6 +61,8 @@ def check_spec(spec: Spec) -> None:
         raise UserError(f"outputs.quality={outputs.quality} is not accepted; give 1 to 100 for JPEG, 0 for PNG")
     if outputs.video < 0 or (outputs.video and 240 % outputs.video):
         raise UserError(f"outputs.video={outputs.video} is not accepted; give 0, or frames a second that divide 240, such as 30")
+    if outputs.video and (spec.size[0] % 2 or spec.size[1] % 2):
+        raise UserError(f"a film of {spec.size[0]} x {spec.size[1]} pixels cannot be made; give even numbers as --size")
     for key, value in vars(spec.randomise).items():
         if isinstance(value, tuple) and value[0] > value[1]:
             raise UserError(f"randomise.{key}={value[0]:g},{value[1]:g} runs backwards; give the smaller number first")

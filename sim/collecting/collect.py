@@ -19,10 +19,10 @@ from embodied_ssl.sim.client import load_pybullet
 from embodied_ssl.sim.collecting.accepted import Part, check_spec
 from embodied_ssl.sim.collecting.content import content_hash_of
 from embodied_ssl.sim.collecting.engines import Engine, Serial
-from embodied_ssl.sim.collecting.first_interaction import interaction
 from embodied_ssl.sim.collecting.identity import identity, unusable
 from embodied_ssl.sim.collecting.shards import Failed, Made, Maker, ShardWork, count_of, range_of, trouble
 from embodied_ssl.sim.collecting.store import Manifest, filling, hash_of
+from embodied_ssl.sim.interaction import interaction
 from embodied_ssl.sim.rows import read_shard, shard_name
 from embodied_ssl.sim.spec import Spec
 

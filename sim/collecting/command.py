@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from embodied_ssl.sim.render.choose import process_renderer
+
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.settings import override, parse
 from embodied_ssl.sim.collecting.engines import RECYCLE, Engine, Processes, Serial
@@ -51,7 +53,7 @@ def spec_of(asked: Asked) -> Spec:
 
 def resolved(renderer: str) -> str:
     """The renderer that "auto" stands for on this machine; others are themselves."""
-    return "tiny" if renderer == "auto" else renderer
+    return process_renderer("auto").name if renderer == "auto" else renderer
 
 
 def engine_of(name: str, workers: int, patience: float) -> Engine:

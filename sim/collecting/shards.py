@@ -19,7 +19,8 @@ from embodied_ssl.files import whole
 from embodied_ssl.piecework import Stopped, check_stop
 from embodied_ssl.sim.collecting.content import content_hash_of
 from embodied_ssl.sim.collecting.store import write_facts
-from embodied_ssl.sim.rows import TASKS, Row, facts_of, parquet_of, read_shard, shard_name, table_of
+from embodied_ssl.sim.rows import Row, facts_of, parquet_of, read_shard, shard_name, table_of
+from embodied_ssl.sim.schema import TASKS
 from embodied_ssl.sim.spec import Spec
 
 Maker = Callable[[Spec, int], Row]

@@ -22,7 +22,7 @@ from embodied_ssl.datasets.io.pictures import decode, encode
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.sim.export.native import Native, NativeRow
-from embodied_ssl.sim.rows import TASKS
+from embodied_ssl.sim.schema import TASKS
 
 Kind = Literal["number", "vector", "list", "text", "texts", "colour", "grey", "film", "bytes", "nothing", "other"]
 Floats = NDArray[np.float32]

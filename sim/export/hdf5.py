@@ -31,7 +31,8 @@ from embodied_ssl.datasets.io.pictures import decode
 from embodied_ssl.errors import UserError
 from embodied_ssl.sim.export.columns import FEW, Column, Floats, Frame, Layout, grey, pairs, whose
 from embodied_ssl.sim.export.native import Native, NativeRow
-from embodied_ssl.sim.rows import DEPTH_UNIT, TASKS
+from embodied_ssl.sim.rows import DEPTH_UNIT
+from embodied_ssl.sim.schema import TASKS
 
 Compression = Literal["gzip", "lzf", "none"]
 NAME = "data.hdf5"

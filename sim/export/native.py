@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from embodied_ssl.datasets.source import held_out
 from embodied_ssl.errors import BadItem, UserError
-from embodied_ssl.sim.rows import TASKS
+from embodied_ssl.sim.schema import TASKS
 from embodied_ssl.sim.store import MANIFEST, Manifest, hash_of
 
 KIND = "interactions"

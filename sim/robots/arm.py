@@ -8,11 +8,11 @@ than the file says they have; hand and fingers touch things, and the rest is a c
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from embodied_ssl.sim.camera import Floats
+from embodied_ssl.sim.camera import Floats, Point
 from embodied_ssl.sim.client import Client
 from embodied_ssl.sim.jointed import Jointed, place
 from embodied_ssl.sim.robots.assembly import Assembly, Hull, Model, assemble, hulls
@@ -55,18 +55,18 @@ class Arm:
         self._finger, self._back = (assemble(model, touched, kind, sweeps) for kind in ("finger", "back"))
         self._tip = assemble(model, touched, "tip", presses)
 
-    def jaw(self, point: Sequence[float], yaw: float) -> Hand:
+    def jaw(self, point: Point, yaw: float) -> Hand:
         return self._stand(self._jaw, point, yaw)
 
-    def finger(self, point: Sequence[float], yaw: float) -> Hand:
+    def finger(self, point: Point, yaw: float) -> Hand:
         across = yaw + math.pi / 2
         swapped = math.cos(self.chain.nearest(np.asarray(point), across) - across) < 0
         return self._stand(self._back if swapped else self._finger, point, across)
 
-    def tip(self, point: Sequence[float]) -> Hand:
+    def tip(self, point: Point) -> Hand:
         return self._stand(self._tip, point, 0.0)
 
-    def _stand(self, assembly: Assembly, point: Sequence[float], yaw: float) -> Hand:
+    def _stand(self, assembly: Assembly, point: Point, yaw: float) -> Hand:
         """A hand in a place, its two fingers exchanged if that is nearer to home."""
         at = self.known(np.add(point, (0.0, 0.0, assembly.shows)))
         yaw = self.chain.nearest(at, yaw)
@@ -187,7 +187,7 @@ class ArmHand(Tool):
         self._path, self._given, self._limits = path.tolist(), given.tolist(), limits[0].tolist()
         self._done = 0
 
-    def go(self, target: Sequence[float], speed: float, force: float = 60.0) -> int:
+    def go(self, target: Point, speed: float, force: float = 60.0) -> int:
         start, end = self.where() + self._shows, self._arm.known(np.asarray(target, np.float64) + self._shows)
         length = float(np.linalg.norm(end - start))
         if length == 0:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from embodied_ssl.errors import UserError
-from embodied_ssl.sim.camera import Camera, Floats
+from embodied_ssl.sim.camera import Camera, Floats, Point
 from embodied_ssl.sim.render.renderer import Drawn
+from embodied_ssl.sim.senses import Senses
 
 ROBOT = -2  # in a view's ids
 RATE = 240  # steps a second
@@ -44,7 +45,7 @@ class Hand(Protocol):
     residual: float
     body: int
 
-    def go(self, target: Sequence[float], speed: float, force: float = 60.0) -> int:
+    def go(self, target: Point, speed: float, force: float = 60.0) -> int:
         """Start a straight motion of the fingertips' point.
 
         Args:
@@ -83,6 +84,10 @@ class Hand(Protocol):
         Returns:
             [2, 3] for a jaw, [1, 3] for a finger and a tip.
         """
+        ...
+
+    def senses(self, body: int | None = None) -> Senses:
+        """To note step by step what the fingers feel, from one body or from all, where they are and how far apart."""
         ...
 
     def touching(self, body: int) -> tuple[bool, ...]:
@@ -135,7 +140,7 @@ class Robot(Protocol):
 
     name: str
 
-    def jaw(self, point: Sequence[float], yaw: float) -> Hand:
+    def jaw(self, point: Point, yaw: float) -> Hand:
         """An open jaw.
 
         Args:
@@ -147,7 +152,7 @@ class Robot(Protocol):
         """
         ...
 
-    def finger(self, point: Sequence[float], yaw: float) -> Hand:
+    def finger(self, point: Point, yaw: float) -> Hand:
         """Something thin and upright that is about to sweep.
 
         Args:
@@ -159,7 +164,7 @@ class Robot(Protocol):
         """
         ...
 
-    def tip(self, point: Sequence[float]) -> Hand:
+    def tip(self, point: Point) -> Hand:
         """A round end, `ROUND` thick, that is about to press.
 
         Args:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from embodied_ssl.sim import solids
-from embodied_ssl.sim.camera import Floats, Vector
+from embodied_ssl.sim.camera import Floats, Point, Vector
 from embodied_ssl.sim.client import Client
 from embodied_ssl.sim.jointed import BASE, Jointed, Link, place
 from embodied_ssl.sim.robots.hand import OPENING, RATE, Hand
@@ -40,18 +40,16 @@ class Floating(Tool):
         axis: that it slides along first, in its own frame.
     """
 
-    def __init__(
-        self, client: Client, links: Sequence[Link], shape: Shape, point: Sequence[float], yaw: float, axis: Vector
-    ) -> None:
+    def __init__(self, client: Client, links: Sequence[Link], shape: Shape, point: Point, yaw: float, axis: Vector) -> None:
         self._client, self._links, self._yaw = client, tuple(links), yaw
         self._mass = sum(link.mass for link in links)
         self._grip = (shape.wide, 25.0, 0.5)  # position, force and speed of the fingers' motors
         super().__init__(self._made(shape, point, axis, [shape.wide] * len(shape.jaws)), shape)
 
-    def _made(self, shape: Shape, point: Sequence[float], axis: Vector, fingers: Sequence[float]) -> Jointed:
+    def _made(self, shape: Shape, point: Point, axis: Vector, fingers: Sequence[float]) -> Jointed:
         self._axis = axis
         links = (replace(self._links[0], axis=axis), *self._links[1:])
-        made = Jointed(self._client, links, place(point, self._yaw), [0.0, *fingers])
+        made = Jointed(self._client, links, place([float(part) for part in point], self._yaw), [0.0, *fingers])
         made.keep(0, 0.0, force=60.0, speed=0.5, gain=1.0)
         for joint in shape.jaws:
             made.keep(joint, *self._grip)
@@ -67,7 +65,7 @@ class Floating(Tool):
         self._grip = (self.shape.wide, 25.0, speed)
         super().open(speed)
 
-    def go(self, target: Sequence[float], speed: float, force: float = 60.0) -> int:
+    def go(self, target: Point, speed: float, force: float = 60.0) -> int:
         frame = self.frame()
         way = frame[:3, :3].T @ (np.asarray(target, np.float64) - frame[:3, 3])
         along = float(way @ self._axis)
@@ -108,7 +106,7 @@ class Jaw:
         self._finger = p.createCollisionShape(p.GEOM_BOX, halfExtents=[side / 2 for side in _FINGER])
         self._rod, self._probe = rod(client), probe(client)
 
-    def jaw(self, point: Sequence[float], yaw: float) -> Hand:
+    def jaw(self, point: Point, yaw: float) -> Hand:
         palm = Link("palm", BASE, "prismatic", (0, 0, 1), place((0, 0, _UP)), 0.1, shape=self._palm, friction=FRICTION)
         middle = _FINGER[0] / 2, _FINGER[2] / 2 - _UP
         first, second = (
@@ -135,13 +133,13 @@ class Jaw:
         shape = Shape(0, place((0, 0, -_UP)), ((1,), (2,)), (1, 2), OPENING / 2, parts, pads, BESIDE)
         return Floating(self._client, (palm, first, second), shape, point, yaw, (0, 0, 1))
 
-    def finger(self, point: Sequence[float], yaw: float) -> Hand:
+    def finger(self, point: Point, yaw: float) -> Hand:
         return self._stick(self._rod, point, yaw, (1, 0, 0), AHEAD)
 
-    def tip(self, point: Sequence[float]) -> Hand:
+    def tip(self, point: Point) -> Hand:
         return self._stick(self._probe, point, 0.0, (0, 0, 1), BESIDE)
 
-    def _stick(self, stick: Stick, point: Sequence[float], yaw: float, axis: Vector, eye: Vector) -> Hand:
+    def _stick(self, stick: Stick, point: Point, yaw: float, axis: Vector, eye: Vector) -> Hand:
         """Something upright that slides along an axis."""
         half = stick.length / 2
         link = Link("stick", BASE, "prismatic", axis, place((0, 0, half)), 0.5, shape=stick.shape, friction=stick.friction)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embodied_ssl.sim.camera import Camera, Floats, Vector
+from embodied_ssl.sim.camera import Camera, Floats, Point, Vector
 from embodied_ssl.sim.jointed import Jointed
 from embodied_ssl.sim.mesh import Mesh
 from embodied_ssl.sim.render.renderer import Drawn
 from embodied_ssl.sim.robots.hand import ROBOT
+from embodied_ssl.sim.senses import Senses
 
 FRICTION = 1.2  # of rubber pads
 _BACK = 0.02  # metres from a pad to the camera that looks out through it
@@ -78,7 +79,7 @@ class Shape:
     eye: Vector
 
 
-def facing(out: Sequence[float], point: Sequence[float], up: Sequence[float] = (0.0, 0.0, 1.0)) -> Floats:
+def facing(out: Sequence[float], point: Point, up: Sequence[float] = (0.0, 0.0, 1.0)) -> Floats:
     """A pose [4, 4] at a point whose z axis points ``out`` and whose y axis points ``up``; two unit vectors at right angles."""
     pose = np.eye(4)
     pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3] = np.cross(up, out), up, out, point
@@ -103,6 +104,10 @@ class Tool:
     def open(self, speed: float) -> None:
         for joint in self.shape.jaws:
             self.jointed.keep(joint, self.shape.wide, 25.0, speed)
+
+    def senses(self, body: int | None = None) -> Senses:
+        shape = self.shape
+        return self.jointed.senses(shape.fingers, shape.jaws, shape.link, shape.frame[:3, 3], body)
 
     def forces(self, body: int | None = None) -> Floats:
         return np.array([self.jointed.force(links, body) for links in self.shape.fingers])

@@ -20,6 +20,7 @@ from embodied_ssl.sim.collecting.collect import collect, content_hash, interacti
 from embodied_ssl.sim.collecting.engines import Processes
 from embodied_ssl.sim.collecting.identity import identity, spec_in
 from embodied_ssl.sim.collecting.shards import rows as rows_of
+from embodied_ssl.sim.schema import TASKS
 from embodied_ssl.sim.spec import Pool, Randomise, Spec
 
 SPEC = Spec(episodes=10, size=(32, 32), per_shard=4, seed=5, renderer="tiny")
@@ -60,9 +61,9 @@ def test_rows_hold_what_they_should(made):
     out, summary = made
     table = rows.read_shard(out / "shard-00000.parquet").to_pylist()
     assert [row["index"] for row in table] == [0, 1, 2, 3]
-    assert [rows.TASKS[row["task"]] for row in table] == ["grasp", "push", "poke", "grasp"]
+    assert [TASKS[row["task"]] for row in table] == ["grasp", "push", "poke", "grasp"]
     for row in table:
-        task = rows.TASKS[row["task"]]
+        task = TASKS[row["task"]]
         assert all((np.array(row[name]) == 0).all() for name in SPEC.tasks if name != task)
         assert decode(row["before"], "").shape == (32, 32, 3)
         depth = rows.grey_pixels(row["depth_before"]) * rows.DEPTH_UNIT

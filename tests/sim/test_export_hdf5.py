@@ -10,7 +10,8 @@ from made_up_interactions import make
 from embodied_ssl.datasets.io.numbered import number_shown
 from embodied_ssl.datasets.io.pictures import decode
 from embodied_ssl.sim.export.exporting import choices, export
-from embodied_ssl.sim.rows import DEPTH_UNIT, TASKS
+from embodied_ssl.sim.rows import DEPTH_UNIT
+from embodied_ssl.sim.schema import TASKS
 
 h5py = pytest.importorskip("h5py")
 COMMANDED = {"grasp": (0, 1, 2), "push": (0, 1, 2, 3, 4), "poke": (0, 1), "observe": (0, 1, 4)}

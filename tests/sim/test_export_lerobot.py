@@ -17,7 +17,7 @@ from embodied_ssl.datasets.lerobot import LeRobot
 from embodied_ssl.errors import UserError
 from embodied_ssl.sim.export import lerobot, statistics
 from embodied_ssl.sim.export.exporting import choices, export
-from embodied_ssl.sim.rows import TASKS
+from embodied_ssl.sim.schema import TASKS
 
 TOP, WRIST = "observation.images.top", "observation.images.wrist"
 

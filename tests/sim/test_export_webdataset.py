@@ -14,7 +14,7 @@ from made_up_interactions import make
 
 from embodied_ssl.sim.export import webdataset as ours
 from embodied_ssl.sim.export.exporting import export
-from embodied_ssl.sim.rows import TASKS
+from embodied_ssl.sim.schema import TASKS
 
 pytest.importorskip("webdataset")
 ARRAYS = {"force": np.float32, "travel": np.float32, "raw_force": np.float32, "contacts": np.float32}

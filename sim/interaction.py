@@ -1,0 +1,189 @@
+"""One interaction, from its number to its row: a pure function, so that a data set is the same whoever makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from embodied_ssl.datasets.io.pictures import encode
+from embodied_ssl.datasets.source import Pixels
+from embodied_ssl.keys import generator
+from embodied_ssl.sim.camera import View
+from embodied_ssl.sim.robots.hand import Unreachable
+from embodied_ssl.sim.rows import Row, depth_png, things_png
+from embodied_ssl.sim.schema import ACTIONS, TASKS
+from embodied_ssl.sim.spec import Outputs, Spec
+from embodied_ssl.sim.tasks import grasp, observe, poke, push
+from embodied_ssl.sim.tasks.outcome import Felt, Outcome, resample
+from embodied_ssl.sim.tasks.stage import Stage, Table, photograph, shared_stage
+
+ACTS: dict[str, ModuleType] = {"grasp": grasp, "push": push, "poke": poke, "observe": observe}
+_TRIES = 8
+
+
+def task_of(spec: Spec, index: int) -> str:
+    """The task of an item."""
+    return spec.tasks[index % len(spec.tasks)]
+
+
+def choose(task: str, table: Table, spec: Spec, index: int, attempt: int = 0) -> tuple[float, ...]:
+    """Draw the action of an item; ``attempt`` counts those that the robot could not reach."""
+    action: tuple[float, ...] = ACTS[task].choose(table, generator(spec.seed, "action", index, attempt))
+    return action
+
+
+def act(task: str, table: Table, spec: Spec, index: int) -> Outcome:
+    """Draw an action and do it; one that the robot cannot reach is drawn anew.
+
+    Raises:
+        RuntimeError: none of eight could be reached.
+    """
+    for attempt in range(_TRIES):
+        try:
+            outcome: Outcome = ACTS[task].attempt(table, choose(task, table, spec, index, attempt))
+            return outcome
+        except Unreachable as error:
+            reason = error
+    raise RuntimeError(f"the robot reached none of {_TRIES} places ({reason})")
+
+
+def play(stage: Stage, index: int) -> tuple[Table, Outcome, View]:
+    """Set the table, do one thing to it and look again; everything as arrays in memory."""
+    spec = stage.spec
+    table = stage.set_table(index)
+    outcome = act(task_of(spec, index), table, spec, index)
+    if task_of(spec, index) != "push":  # a push has come to rest already, to see what moved
+        table.rest()
+    return table, outcome, table.look(outcome.second)
+
+
+def interaction(spec: Spec, index: int) -> Row:
+    """Set a table, do one thing to it, and tell all about it; depends on nothing but its arguments.
+
+    Args:
+        spec: of the data set.
+        index: which item; its task is ``tasks[index % len(tasks)]``.
+
+    Returns:
+        A row as `schema.SCHEMA` says, pictures encoded.
+    """
+    table, outcome, after = play(shared_stage(spec), index)
+    task = task_of(spec, index)
+    actions = {name: [0.0] * length for name, length in ACTIONS.items()}
+    return {
+        "index": index,
+        "task": TASKS.index(task),
+        "success": outcome.success,
+        **actions,
+        task: list(outcome.action),
+        "residual": outcome.residual,
+        **_felt(outcome.felt),
+        **_acted(table, outcome.acted),
+        **_drawn(table),
+        "states_before": table.before.ravel().tolist(),
+        "states_after": table.states().ravel().tolist(),
+        "camera_pose_after": (outcome.second or table.camera).pose.ravel().tolist(),
+        **_pictures(table, outcome, after, spec, index),
+    }
+
+
+def _felt(felt: Felt) -> Row:
+    """What the hand felt."""
+    contacts = [[place, *contact.place, *contact.force] for place, contact in felt.contacts]
+    return {
+        "force": resample(felt.force).tolist(),
+        "travel": resample(felt.travel).tolist(),
+        "raw_force": felt.force.tolist(),
+        "raw_travel": felt.travel.tolist(),
+        "raw_pushed": felt.pushed.ravel().tolist(),
+        "contacts": np.asarray(contacts, np.float32).ravel().tolist(),
+    }
+
+
+def _acted(table: Table, place: int) -> Row:
+    """What is true of the thing that was acted on."""
+    scene, thing = table.scene, table.scene.things[place]
+    return {
+        "acted": thing.name,
+        "acted_place": place,
+        "shape": thing.form.name,
+        "size": list(thing.form.size),
+        "colour": list(thing.colour),
+        "mass": scene.masses[place],
+        "friction": thing.friction,
+        "spinning": thing.spinning,
+        "rolling": thing.rolling,
+        "restitution": thing.restitution,
+        "stiffness": scene.stiffnesses[place],
+        "damping": thing.damping,
+        "filled": thing.form.filled,
+    }
+
+
+def _drawn(table: Table) -> Row:
+    """All that was drawn for the scene."""
+    scene, light = table.scene, table.scene.light
+    return {
+        "things": [thing.name for thing in scene.things],
+        "shapes": [thing.form.name for thing in scene.things],
+        "masses": scene.masses,
+        "frictions": [thing.friction for thing in scene.things],
+        "stiffnesses": scene.stiffnesses,
+        "textures": scene.textures,
+        "distractors": scene.distractors,
+        "table_friction": scene.table_friction,
+        "table_colour": list(scene.table_colour),
+        "table_texture": scene.table_texture,
+        "gravity_tilt": list(scene.gravity_tilt),
+        "light_direction": list(light.direction),
+        "light_colour": list(light.colour),
+        "light_ambient": light.ambient,
+        "light_diffuse": light.diffuse,
+        "light_shadow": light.shadow,
+        "noise": scene.noise,
+        "camera_matrix": scene.camera.matrix.ravel().tolist(),
+        "camera_pose": scene.camera.pose.ravel().tolist(),
+    }
+
+
+def colour_bytes(pixels: Pixels, outputs: Outputs) -> bytes:
+    """A colour picture as the data set keeps it."""
+    return encode(pixels, ".jpg", outputs.quality) if outputs.quality else encode(pixels)
+
+
+def _pictures(table: Table, outcome: Outcome, after: View, spec: Spec, index: int) -> Row:
+    """All pictures, encoded; None for those that are not kept."""
+    noise, view, felt = table.scene.noise, table.view, outcome.felt
+
+    def coloured(seen: View, name: str) -> bytes:
+        return colour_bytes(photograph(seen, noise, spec.seed, "noise", name, index), spec.outputs)
+
+    def one(seen: Sequence[View], place: int) -> View | None:
+        return seen[place] if len(seen) > place else None
+
+    first, last = one(felt.wrist, 0), one(felt.wrist, 1)
+    touches = [one(felt.tactile, 0), one(felt.tactile, 1)]
+    film: bytes | None = None
+    if felt.film:
+        from embodied_ssl.sim.drive.kitti import mp4  # FFmpeg only where it is needed
+
+        film = mp4(
+            np.stack([photograph(seen, noise, spec.seed, "film", k, index) for k, seen in enumerate(felt.film)]),
+            spec.outputs.video,
+        )
+    return {
+        "before": coloured(view, "before"),
+        "after": coloured(after, "after"),
+        "depth_before": depth_png(view.depth),
+        "depth_after": depth_png(after.depth),
+        "things_before": things_png(view.ids),
+        "things_after": things_png(after.ids),
+        "film": film,
+        "wrist_before": None if first is None else coloured(first, "wrist before"),
+        "wrist_after": None if last is None else coloured(last, "wrist after"),
+        "tactile_first": None if touches[0] is None else depth_png(touches[0].depth),
+        "tactile_second": None if touches[1] is None else depth_png(touches[1].depth),
+    }

@@ -1,0 +1,107 @@
+"""What a hand feels over many steps: noted as PyBullet gives it, made sense of once at the end, so that a step stays cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodied_ssl.sim.camera import Floats
+from embodied_ssl.sim.client import Client
+
+# Of a contact: the hand's link; normal towards the hand; metres apart, negative inside; newtons along the normal.
+_ON_LINK, _NORMAL, _APART, _FORCE = 3, 7, 8, 9
+_FRICTION = ((10, 11), (12, 13))  # newtons, and along what, on the other body
+
+
+class Senses:
+    """The touches, the place and the opening of one hand, step by step.
+
+    Args:
+        client: whose world it is in.
+        body: of the hand.
+        fingers: the links of each finger.
+        jaws: the joints whose positions add up to the opening.
+        link: that bears the fingertips' point.
+        point: the fingertips' point in that link's frame [3].
+        other: the only body whose touch counts; None for all.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        body: int,
+        fingers: Sequence[Sequence[int]],
+        jaws: Sequence[int],
+        link: int,
+        point: Floats,
+        other: int | None,
+    ) -> None:
+        self._client, self._body, self._jaws, self._link, self._point = client, body, list(jaws), link, point
+        self._finger = {number: k for k, links in enumerate(fingers) for number in links}
+        self._fingers = len(fingers)
+        self._whom = {} if other is None else {"bodyB": other}
+        self._touches: list[tuple[Any, ...]] = []
+        self._places: list[tuple[Any, ...]] = []
+        self._joints: list[tuple[Any, ...]] = []
+
+    def __len__(self) -> int:
+        return len(self._touches)
+
+    def take(self) -> None:
+        """Note what is felt after a step."""
+        client, body = self._client, self._body
+        self._touches.append(client.getContactPoints(bodyA=body, **self._whom))
+        self._places.append(client.getLinkState(body, self._link, computeForwardKinematics=1)[4:6])
+        if self._jaws:
+            self._joints.append(client.getJointStates(body, self._jaws))
+
+    def pressed(self) -> bool:
+        """Whether every finger pressed on something in the last step."""
+        pressing = {self._finger.get(touch[_ON_LINK]) for touch in self._touches[-1] if touch[_FORCE] > 0}
+        return len(pressing - {None}) == self._fingers
+
+    def forces(self) -> Floats:
+        """Contact force on each finger in each step, normal and friction, newtons [n, k, 3]."""
+        found = np.zeros((len(self), self._fingers, 3))
+        touches = [(step, touch) for step, all_ in enumerate(self._touches) for touch in all_ if touch[_ON_LINK] in self._finger]
+        if touches:
+            steps = [step for step, _ in touches]
+            fingers = [self._finger[touch[_ON_LINK]] for _, touch in touches]
+            force = _along(touches, _FORCE, _NORMAL) - sum(_along(touches, size, way) for size, way in _FRICTION)
+            np.add.at(found, (steps, fingers), force)
+        return found
+
+    def sunk(self) -> NDArray[np.float64]:
+        """Metres that the hand had sunk into what it touches, at the deepest place, as each step began [n]; 0 for no touch."""
+        return np.array(
+            [max((-touch[_APART] for touch in touches if touch[_FORCE] > 0), default=0.0) for touches in self._touches]
+        )
+
+    def where(self) -> Floats:
+        """The fingertips' point in each step [n, 3]."""
+        place = np.array([place for place, _ in self._places]).reshape(-1, 3)
+        turn = np.array([turn for _, turn in self._places]).reshape(-1, 4)
+        found: Floats = place + _turned(turn[:, :3], turn[:, 3:], self._point)
+        return found
+
+    def opening(self) -> NDArray[np.float64]:
+        """Metres between the fingers in each step [n]; 0 for a finger and a tip."""
+        if not self._jaws:
+            return np.zeros(len(self))
+        positions: Floats = np.array([[state[0] for state in states] for states in self._joints])
+        return positions.sum(axis=1)
+
+
+def _along(touches: Sequence[tuple[int, Any]], size: int, way: int) -> Floats:
+    found: Floats = np.array([touch[size] for _, touch in touches])[:, None] * np.array([touch[way] for _, touch in touches])
+    return found
+
+
+def _turned(axis: Floats, cosine: Floats, point: Floats) -> Floats:
+    """A point turned by many quaternions (axis [n, 3] times the half angle's sine, its cosine [n, 1]): [n, 3]."""
+    twice = 2 * np.cross(axis, point)
+    found: Floats = point + cosine * twice + np.cross(axis, twice)
+    return found

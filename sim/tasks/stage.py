@@ -1,0 +1,213 @@
+"""Where interactions happen: one world, one robot and one renderer a process, and the table that is set for each scene."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from embodied_ssl.sim.render.choose import open_renderer
+from embodied_ssl.sim.render.textures import from_bank
+from numpy.typing import NDArray
+
+from embodied_ssl.datasets.source import Pixels
+from embodied_ssl.keys import generator
+from embodied_ssl.sim import solids
+from embodied_ssl.sim.camera import Camera, Floats, View
+from embodied_ssl.sim.render.renderer import Drawn, Renderer
+from embodied_ssl.sim.robots.hand import Hand, Robot
+from embodied_ssl.sim.robots.robot import robot
+from embodied_ssl.sim.solver import Solver, solver
+from embodied_ssl.sim.spec import Spec
+from embodied_ssl.sim.tasks.scene import Scene, draw_scene
+from embodied_ssl.sim.world import TABLE, Surface, World, matrix
+
+RENEWED = 500  # scenes after which the world is emptied: PyBullet keeps 4 kB of each
+VISIBLE = 0.0005  # share of the picture that a thing must fill to be acted on
+
+
+@dataclass(eq=False)
+class Table:
+    """A scene that has been set.
+
+    Attributes:
+        stage: where it stands.
+        scene: what was drawn.
+        bodies: the body of each thing.
+        before: the states of things before anything was touched [n, 7].
+        view: what the camera saw then.
+    """
+
+    stage: Stage
+    scene: Scene
+    bodies: list[int]
+    before: Floats
+    view: View
+
+    @property
+    def world(self) -> World:
+        return self.stage.world
+
+    @property
+    def robot(self) -> Robot:
+        return self.stage.robot
+
+    @property
+    def camera(self) -> Camera:
+        return self.scene.camera
+
+    def states(self) -> Floats:
+        """Position and orientation of every thing now [n, 7]."""
+        return np.stack([self.world.pose(body) for body in self.bodies])
+
+    def rest(self) -> None:
+        """Let everything come to rest after an action."""
+        self.world.step(self.world.solver.rest)
+
+    def visible(self) -> list[int]:
+        """The places of things that may be acted on and are well seen; all that may be acted on, if none is."""
+        mine = range(len(self.bodies) - self.scene.distractors)
+        seen = np.bincount(self.view.ids[self.view.ids >= 0], minlength=len(self.bodies))
+        return [place for place in mine if seen[place] > VISIBLE * self.view.ids.size] or list(mine)
+
+    def nearest(self, point: Floats) -> int:
+        """The place of the thing whose centre is nearest to a point, seen from above."""
+        return int(np.argmin(np.linalg.norm(self.states()[:, :2] - point[:2], axis=1)))
+
+    def point_at(self, row: float, column: float) -> Floats:
+        """The world point [3] that the camera saw in a pixel before anything was touched."""
+        depth = self.view.depth
+        seen = depth[int(np.clip(round(row), 0, depth.shape[0] - 1)), int(np.clip(round(column), 0, depth.shape[1] - 1))]
+        return self.camera.at_depth(row, column, float(seen))
+
+    def nearest_pixel(self, place: int, row: float, column: float) -> tuple[float, float]:
+        """The pixel that shows a thing nearest to another pixel; that one itself, within the picture, if none does."""
+        rows, columns = np.nonzero(self.view.ids == place)
+        if not len(rows):
+            height, width = self.view.ids.shape
+            return float(np.clip(row, 0, height - 1)), float(np.clip(column, 0, width - 1))
+        best = int(np.argmin((rows - row) ** 2 + (columns - column) ** 2))
+        return float(rows[best]), float(columns[best])
+
+    def freeze(self, start: Floats, end: Floats, reach: float) -> None:
+        """Fix things which an action between two points, and what it moves, cannot reach; nothing if the solver does not."""
+        if not self.world.solver.freeze:
+            return
+        way, here = (end - start)[:2], self.states()[:, :2]
+        along = np.clip(((here - start[:2]) @ way) / max(float(way @ way), 1e-12), 0, 1)
+        away = np.linalg.norm(here - (start[:2] + along[:, None] * way), axis=1)
+        for body, thing, distance in zip(self.bodies, self.scene.things, away, strict=True):
+            if distance > reach + thing.reach:
+                self.world.hold(body)
+
+    def top_of(self, place: int) -> float:
+        """The height of a thing's highest point before anything was touched."""
+        pose = self.before[place]
+        return float(pose[2] + (self.scene.things[place].form.mesh.points @ matrix(pose)[2, :3]).max())
+
+    def near(self, point: Floats, reach: float) -> list[int]:
+        """The places of things that came within ``reach`` of a point before anything was touched, as seen from above."""
+        away = np.linalg.norm(self.before[:, :2] - point[:2], axis=1)
+        return [place for place, thing in enumerate(self.scene.things) if away[place] < reach + thing.reach]
+
+    def top(self, point: Floats, reach: float) -> float:
+        """The height of the highest thing that is near a point; 0 for none."""
+        return max((self.top_of(place) for place in self.near(point, reach)), default=0.0)
+
+    def clear(self, point: Floats, reach: float) -> bool:
+        """Whether no thing stands within ``reach`` of a point as seen from above; things count as the balls they fit in."""
+        return not self.near(point, reach)
+
+    def drawn(self, hand: Hand | None = None) -> list[Drawn]:
+        """Everything that is to be seen now; a thing's id is its place. The robot only if its hand is given."""
+        scene = self.scene
+        table = Drawn(
+            solids.plane((TABLE, TABLE)), np.eye(4), scene.table_colour, texture=from_bank(scene.table_texture), shadow=False
+        )
+        things = [
+            Drawn(thing.form.mesh, matrix(pose), thing.colour, place, from_bank(texture), size=0.05)
+            for place, (thing, pose, texture) in enumerate(zip(scene.things, self.states(), scene.textures, strict=True))
+        ]
+        return [table, *things, *(hand.drawn() if hand is not None else [])]
+
+    def look(self, camera: Camera | None = None, hand: Hand | None = None) -> View:
+        """Take a picture now, with the scene's camera or another; without the noise of a camera."""
+        return self.stage.renderer.look(self.drawn(hand), camera or self.camera, self.scene.light)
+
+
+class Stage:
+    """The machine that plays interactions of one specification.
+
+    Args:
+        spec: of the data set.
+        solved: how exactly steps are solved, instead of what ``spec`` says; for comparisons.
+
+    Raises:
+        UserError: the simulator, the renderer, the robot or the pool is not to be had.
+    """
+
+    def __init__(self, spec: Spec, solved: Solver | None = None) -> None:
+        self.spec = spec
+        self.renderer: Renderer = open_renderer(spec.renderer)
+        self.world = World(solved or solver(spec.solver))
+        self._build()
+
+    def _build(self) -> None:
+        self.world.clear()
+        self.robot = robot(self.spec.robot, self.world.client)
+        self.world.save()
+        self._played = 0
+
+    def close(self) -> None:
+        """Give world and renderer back."""
+        self.world.close()
+        self.renderer.close()
+
+    def set_table(self, index: int, scene: Scene | None = None) -> Table:
+        """Put the things of item ``index`` on the table, let them rest and take the picture before."""
+        if self._played >= RENEWED:
+            self._build()
+        self._played += 1
+        scene = scene or draw_scene(self.spec, index)
+        world = self.world
+        world.restore()
+        world.set_gravity(scene.gravity_tilt)
+        world.set_surface(world.table, Surface(scene.table_friction, rolling=0.01, spinning=0.01))
+        bodies = [
+            world.add(
+                thing.form,
+                mass,
+                place.position,
+                place.orientation,
+                Surface(thing.friction, thing.spinning, thing.rolling, thing.restitution),
+            )
+            for thing, mass, place in zip(scene.things, scene.masses, scene.places, strict=True)
+        ]
+        world.step(world.solver.settle)
+        for body in bodies:  # what is left of their motion is below what a camera sees
+            world.set_velocity(body, (0.0, 0.0, 0.0))
+        table = Table(self, scene, bodies, np.empty(0), View(*([np.empty(0)] * 3)))  # type: ignore[arg-type]
+        table.before, table.view = table.states(), table.look()
+        return table
+
+
+def photograph(view: View, noise: float, *key: int | str) -> Pixels:
+    """The colours of a view as a camera with noise gives them; the noise depends on the key alone."""
+    if noise <= 0:
+        return view.rgb
+    grain: NDArray[np.float32] = generator(*key).standard_normal(view.rgb.shape, np.float32)
+    return np.clip(np.rint(view.rgb + noise * grain), 0, 255).astype(np.uint8)
+
+
+_stages: dict[int, Stage] = {}
+
+
+def shared_stage(spec: Spec) -> Stage:
+    """This process's stage for a specification, made when first asked for; never one inherited from a parent process."""
+    here = _stages.get(os.getpid())
+    if here is None or here.spec != spec:
+        if here is not None:
+            here.close()
+        _stages.clear()
+        here = _stages[os.getpid()] = Stage(spec)
+    return here
