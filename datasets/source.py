@@ -22,7 +22,7 @@ a handle's ``take`` is called, so metadata (sizes, times, motions) can be scanne
 | ``grasp`` | float32 [4] | row, column (pixels of ``before``), angle bin 0..17, success 0 / 1; else zeros |
 | ``push`` | float32 [5] | start row, column, end row, column (pixels of ``before``), height in metres; else zeros |
 | ``poke`` | float32 [4] | row, column (pixels of ``before``), slope in N/mm, intercept in N; else zeros |
-| ``observe`` | float32 [5] | row, column in ``before``, row, column in ``after``, radians that the camera went around; else zeros |
+| ``observe`` | float32 [5] | row, column in ``before``, row, column in ``after``, radians the camera went around; else zeros |
 """
 
 from __future__ import annotations

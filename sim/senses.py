@@ -91,8 +91,8 @@ class Senses:
         """Metres between the fingers in each step [n]; 0 for a finger and a tip."""
         if not self._jaws:
             return np.zeros(len(self))
-        positions: Floats = np.array([[state[0] for state in states] for states in self._joints])
-        return positions.sum(axis=1)
+        apart: Floats = np.array([[state[0] for state in states] for states in self._joints]).sum(axis=1)
+        return apart
 
 
 def _along(touches: Sequence[tuple[int, Any]], size: int, way: int) -> Floats:

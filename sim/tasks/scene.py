@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from embodied_ssl.sim.render.textures import BANK
 
 from embodied_ssl.keys import generator
 from embodied_ssl.sim.camera import Camera, Light, Quaternion, Vector
 from embodied_ssl.sim.draws import colour
 from embodied_ssl.sim.objects.pool import thing
 from embodied_ssl.sim.objects.thing import Rest, Thing
+from embodied_ssl.sim.render.textures import BANK
 from embodied_ssl.sim.spec import Randomise, Range, Spec
 from embodied_ssl.sim.world import matrix, turned
 

@@ -6,15 +6,15 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
-from embodied_ssl.sim.render.choose import open_renderer
-from embodied_ssl.sim.render.textures import from_bank
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.keys import generator
 from embodied_ssl.sim import solids
 from embodied_ssl.sim.camera import Camera, Floats, View
+from embodied_ssl.sim.render.choose import open_renderer
 from embodied_ssl.sim.render.renderer import Drawn, Renderer
+from embodied_ssl.sim.render.textures import from_bank
 from embodied_ssl.sim.robots.hand import Hand, Robot
 from embodied_ssl.sim.robots.robot import robot
 from embodied_ssl.sim.solver import Solver, solver
