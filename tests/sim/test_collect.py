@@ -145,5 +145,5 @@ def test_the_manifest_says_what_made_it(made):
 
 def test_a_specification_comes_back_from_its_manifest(made):
     assert spec_in(json.loads((made[0] / "manifest.json").read_text())["spec"]) == SPEC
-    odd = Spec(pool=Pool(kinds=("own",), folder="/mugs"), randomise=Randomise(distractors=(1, 2)), tasks=("poke",))
+    odd = Spec(pool=Pool(kinds=("pybullet",), objects=7), randomise=Randomise(distractors=(1, 2)), tasks=("poke",))
     assert spec_in(json.loads(json.dumps(identity(odd)))) == odd
