@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from embodied_ssl.sim.render.choose import process_renderer
-
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.settings import override, parse
 from embodied_ssl.sim.collecting.engines import RECYCLE, Engine, Processes, Serial
 from embodied_ssl.sim.collecting.on_ray import OnRay, load_ray
+from embodied_ssl.sim.render.choose import process_renderer
 from embodied_ssl.sim.spec import Spec
 
 ENGINES = ("processes", "serial", "ray")

@@ -9,6 +9,7 @@ from typing import Any
 from embodied_ssl.errors import BadItem
 from embodied_ssl.sim.client import engine
 from embodied_ssl.sim.objects.own import fingerprint, survey
+from embodied_ssl.sim.render.choose import process_renderer
 from embodied_ssl.sim.spec import Outputs, Pool, Randomise, Spec
 
 KIND = "interactions"
@@ -22,7 +23,7 @@ def identity(spec: Spec) -> dict[str, Any]:
     Raises:
         UserError: the user's own things cannot be read.
     """
-    made_with = {"engine": engine(), "drawn_by": "TinyRenderer", "own_things": fingerprint(spec.pool)}
+    made_with = {"engine": engine(), "drawn_by": process_renderer(spec.renderer).device, "own_things": fingerprint(spec.pool)}
     return {"kind": KIND, "format": FORMAT, **dataclasses.asdict(spec), **made_with}
 
 

@@ -41,9 +41,15 @@ class Drawn:
 
 
 class Renderer(Protocol):
-    """Turns scenes into pictures. One to a process; never carried over a fork."""
+    """Turns scenes into pictures. One to a process; never carried over a fork.
+
+    Attributes:
+        name: as it is chosen by.
+        device: what draws, for manifests: pictures of two devices may differ by a grey level.
+    """
 
     name: str
+    device: str
 
     def look(self, scene: Sequence[Drawn], camera: Camera, light: Light) -> View:
         """Take a picture: colour, depth and ids in one pass. The same scene gives the same bytes, whatever was drawn before."""
