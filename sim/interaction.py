@@ -9,6 +9,7 @@ import numpy as np
 
 from embodied_ssl.datasets.io.pictures import encode
 from embodied_ssl.datasets.source import Pixels
+from embodied_ssl.errors import BadItem
 from embodied_ssl.keys import generator
 from embodied_ssl.sim.camera import View
 from embodied_ssl.sim.robots.hand import Unreachable
@@ -34,29 +35,24 @@ def choose(task: str, table: Table, spec: Spec, index: int, attempt: int = 0) ->
     return action
 
 
-def act(task: str, table: Table, spec: Spec, index: int) -> Outcome:
-    """Draw an action and do it; one that the robot cannot reach is drawn anew.
+def play(stage: Stage, index: int) -> tuple[Table, Outcome, View]:
+    """Set the table, do one thing to it and look again; everything as arrays in memory.
 
     Raises:
-        RuntimeError: none of eight could be reached.
+        BadItem: the robot can reach none of eight drawn places.
     """
+    task = task_of(stage.spec, index)
     for attempt in range(_TRIES):
+        table = stage.set_table(index)
         try:
-            outcome: Outcome = ACTS[task].attempt(table, choose(task, table, spec, index, attempt))
-            return outcome
-        except Unreachable as error:
-            reason = error
-    raise RuntimeError(f"the robot reached none of {_TRIES} places ({reason})")
-
-
-def play(stage: Stage, index: int) -> tuple[Table, Outcome, View]:
-    """Set the table, do one thing to it and look again; everything as arrays in memory."""
-    spec = stage.spec
-    table = stage.set_table(index)
-    outcome = act(task_of(spec, index), table, spec, index)
-    if task_of(spec, index) != "push":  # a push has come to rest already, to see what moved
-        table.rest()
-    return table, outcome, table.look(outcome.second)
+            outcome: Outcome = ACTS[task].attempt(table, choose(task, table, stage.spec, index, attempt))
+        except Unreachable as error:  # what it began is undone by setting the table anew
+            reason = str(error)
+            continue
+        if task != "push":  # a push has come to rest already, to see what moved
+            table.rest()
+        return table, outcome, table.look(outcome.second)
+    raise BadItem(f"interaction {index}", f"the robot reached none of {_TRIES} places ({reason})")
 
 
 def interaction(spec: Spec, index: int) -> Row:

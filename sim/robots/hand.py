@@ -7,7 +7,8 @@ middle point between the fingers of a jaw, the lower end of a finger, and the lo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from embodied_ssl.errors import UserError
@@ -129,6 +130,15 @@ class Hand(Protocol):
     def leave(self) -> None:
         """Go out of the world; it is of no use afterwards."""
         ...
+
+
+@contextmanager
+def acting(hand: Hand) -> Iterator[Hand]:
+    """A hand that leaves at the end, and when it cannot go where it should."""
+    try:
+        yield hand
+    finally:
+        hand.leave()
 
 
 class Robot(Protocol):

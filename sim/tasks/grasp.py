@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from embodied_ssl.sim.camera import Floats
-from embodied_ssl.sim.robots.hand import Hand
+from embodied_ssl.sim.robots.hand import Hand, acting
 from embodied_ssl.sim.senses import Senses
 from embodied_ssl.sim.tasks.outcome import Outcome, Recorder
 from embodied_ssl.sim.tasks.stage import Table
@@ -89,28 +89,27 @@ def attempt(table: Table, action: Sequence[float]) -> Outcome:
     body = table.bodies[place]
     table.freeze(seen, seen, REACH)
     low = np.array([seen[0], seen[1], max(_CLEAR, float(seen[2]) - DEEP)])
-    hand = come_down(table, low, yaw)
-    recorder = Recorder(table, hand, _feel, body)
-    squeeze(recorder)
-    recorder.note_touch()
-    squeezed = table.world.pose(body)
-    recorder.run(hand.go(low + np.array([0, 0, LIFT]), SPEED) + _HELD)
-    risen = table.world.pose(body)[2] - table.before[place][2]
-    success = bool(risen >= RISEN and all(hand.touching(body)))
-    recorder.see_from_wrist()
-    hand.leave()
+    above = (low[0], low[1], max(table.top(low, REACH), low[2]) + _CLEAR)
+    with acting(table.robot.jaw(above, yaw)) as hand:
+        come_down(table, hand, low)
+        recorder = Recorder(table, hand, _feel, body)
+        squeeze(recorder)
+        recorder.note_touch()
+        squeezed = table.world.pose(body)
+        recorder.run(hand.go(low + np.array([0, 0, LIFT]), SPEED) + _HELD)
+        risen = table.world.pose(body)[2] - table.before[place][2]
+        success = bool(risen >= RISEN and all(hand.touching(body)))
+        recorder.see_from_wrist()
     if risen >= RISEN:
         table.world.set_pose(body, squeezed[:3], squeezed[3:])
     return Outcome(place, (row, column, angle_bin, float(success)), success, recorder.felt(), hand.residual)
 
 
-def come_down(table: Table, low: Floats, yaw: float) -> Hand:
-    """An open jaw that has come down from just above everything it might meet; what is in its way is pushed or stops it."""
-    hand = table.robot.jaw((low[0], low[1], max(table.top(low, REACH), low[2]) + _CLEAR), yaw)
+def come_down(table: Table, hand: Hand, low: Floats) -> None:
+    """Come down from just above everything that might be met; what is in the way is pushed, or stops the hand."""
     for _ in range(hand.go(low, SPEED)):
         hand.advance()
         table.world.step()
-    return hand
 
 
 def squeeze(recorder: Recorder) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from embodied_ssl.sim.camera import Floats
-from embodied_ssl.sim.robots.hand import Hand
+from embodied_ssl.sim.robots.hand import Hand, acting
 from embodied_ssl.sim.solver import RATE
 from embodied_ssl.sim.tasks.outcome import Outcome, Recorder
 from embodied_ssl.sim.tasks.stage import Table
@@ -67,23 +67,28 @@ def attempt(table: Table, action: Sequence[float]) -> Outcome:
     world.hold(body)
     world.set_stiffness(body, table.scene.stiffnesses[place], thing.damping)
     start = seen + np.array([0.0, 0.0, ABOVE])
-    hand = table.robot.tip(start)
-    if hand.gap(body) <= 0:  # a hull spans hollows that are seen
-        hand.leave()
+    if sunk_in(table, start, body):  # a hull spans hollows that are seen
         start[2] = table.top_of(place) + ABOVE
-        hand = table.robot.tip(start)
-    world.solve_finely()
-    recorder = Recorder(table, hand, lambda senses: (senses.forces().sum(axis=1)[:, 2], start[2] - senses.where()[:, 2]), body)
-    press(recorder, hand, start)
-    recorder.note_touch()
-    recorder.see_from_wrist()
-    hand.leave()
+    with acting(table.robot.tip(start)) as hand:
+        world.solve_finely()
+        recorder = Recorder(
+            table, hand, lambda senses: (senses.forces().sum(axis=1)[:, 2], start[2] - senses.where()[:, 2]), body
+        )
+        press(recorder, hand, start)
+        recorder.note_touch()
+        recorder.see_from_wrist()
     world.solve_finely(False)
     felt = recorder.felt()
     depth = 1000 * _depth(felt.travel, recorder.senses.sunk())
     past = (depth > IMPACT) & (felt.force > 0)
     slope, intercept = fit(felt.force[past], depth[past])
     return Outcome(place, (row, column, slope, intercept), slope > 0, felt, hand.residual)
+
+
+def sunk_in(table: Table, start: Floats, body: int) -> bool:
+    """Whether a tip that starts there would stand in the thing."""
+    with acting(table.robot.tip(start)) as hand:
+        return hand.gap(body) <= 0
 
 
 def press(recorder: Recorder, hand: Hand, start: Floats) -> None:

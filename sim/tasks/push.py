@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from embodied_ssl.sim.robots.hand import acting
 from embodied_ssl.sim.tasks.outcome import Outcome, Recorder
 from embodied_ssl.sim.tasks.stage import Table
 
@@ -62,20 +63,19 @@ def attempt(table: Table, action: Sequence[float]) -> Outcome:
     way = end - start
     length = max(float(np.linalg.norm(way)), 1e-6)
     table.freeze(start, end, REACH)
-    hand = table.robot.finger(start, math.atan2(way[1], way[0]))
-    recorder = Recorder(
-        table,
-        hand,
-        lambda senses: (-(senses.forces().sum(axis=1) @ way) / length, (senses.where() - start) @ way / length),
-    )
-    touched = False
-    for _ in range(hand.go(end, SPEED, FORCE)):
-        recorder.step()
-        if not touched and recorder.senses.pressed():
-            recorder.note_touch()
-            touched = True
-    recorder.see_from_wrist()
-    hand.leave()
+    with acting(table.robot.finger(start, math.atan2(way[1], way[0]))) as hand:
+        recorder = Recorder(
+            table,
+            hand,
+            lambda senses: (-(senses.forces().sum(axis=1) @ way) / length, (senses.where() - start) @ way / length),
+        )
+        touched = False
+        for _ in range(hand.go(end, SPEED, FORCE)):
+            recorder.step()
+            if not touched and recorder.senses.pressed():
+                recorder.note_touch()
+                touched = True
+        recorder.see_from_wrist()
     table.rest()
     moved = np.linalg.norm(table.states()[:, :2] - table.before[:, :2], axis=1)
     place = int(np.argmax(moved)) if moved.max() > 1e-3 else table.nearest(end)
