@@ -145,15 +145,16 @@ class _Filling:
 
     def fill(self, engine: Engine, make: Maker) -> list[dict[str, str]]:
         """Make what is missing; returns what could not be made."""
-        spec_hash = hash_of(self.manifest.spec)
-        work = ShardWork(self.spec, make, spec_hash, self.manifest.folder if engine.sees_folder else None)
+        folder, there, spec_hash = self.manifest.folder, self.manifest.spec, hash_of(self.manifest.spec)
+        near = engine.sees_folder
+        work = ShardWork(self.spec, make, spec_hash, folder if near else None, "" if near else there["drawn_by"])
         watch = Watch(self._step, self.progress.say, self._name)
         failed: list[dict[str, str]] = []
         try:
             for result in engine.run(work, self._left, watch):
                 if isinstance(result, Made):
                     if result.data:
-                        result.write(self.manifest.folder, spec_hash)
+                        result.write(folder, spec_hash)
                     self._count(result)
                 else:
                     failed.append(_as_json(result))

@@ -21,10 +21,19 @@ def identity(spec: Spec) -> dict[str, Any]:
     """Everything that two runs must share for their shards to belong together, as JSON has it.
 
     Raises:
-        UserError: the user's own things cannot be read.
+        UserError: the user's own things cannot be read, or there is no such renderer here.
     """
-    made_with = {"engine": engine(), "drawn_by": process_renderer(spec.renderer).device, "own_things": fingerprint(spec.pool)}
+    made_with = {"engine": engine(), "drawn_by": drawn_by(spec.renderer), "own_things": fingerprint(spec.pool)}
     return {"kind": KIND, "format": FORMAT, **dataclasses.asdict(spec), **made_with}
+
+
+def drawn_by(renderer: str) -> str:
+    """What makes pictures in this process, in the driver's words: another GPU or Mesa gives other pixels.
+
+    Raises:
+        UserError: OpenGL is not to be had; says what to install.
+    """
+    return process_renderer(renderer).device
 
 
 def unusable(pool: Pool) -> tuple[BadItem, ...]:

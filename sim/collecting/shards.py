@@ -18,6 +18,7 @@ from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.files import whole
 from embodied_ssl.piecework import Stopped, check_stop
 from embodied_ssl.sim.collecting.content import content_hash_of
+from embodied_ssl.sim.collecting.identity import drawn_by
 from embodied_ssl.sim.collecting.store import write_facts
 from embodied_ssl.sim.rows import Row, facts_of, parquet_of, read_shard, shard_name, table_of
 from embodied_ssl.sim.schema import TASKS
@@ -72,12 +73,14 @@ class ShardWork:
         make: makes one interaction.
         spec_hash: of the manifest's specification, which goes into facts.
         out: the folder to write to; None to hand the file over instead, where the folder may be out of reach.
+        drawn_by: what must draw here too, where workers may be on other machines; "" for whatever does.
     """
 
     spec: Spec
     make: Maker
     spec_hash: str = ""
     out: Path | None = None
+    drawn_by: str = ""
 
     def __call__(self, number: int) -> Made | Failed:
         """Make one.
@@ -87,6 +90,10 @@ class ShardWork:
             OSError: it cannot be written.
             Stopped: the parent has been interrupted; nothing is left behind.
         """
+        if self.drawn_by and drawn_by(self.spec.renderer) != self.drawn_by:
+            raise UserError(
+                f"a worker draws with {drawn_by(self.spec.renderer)}, others with {self.drawn_by}; give --renderer tiny"
+            )
         name, items = shard_name(number), range_of(self.spec, number)
         wall, cpu = time.monotonic(), time.process_time()
         made = self._rows(name, items)

@@ -19,6 +19,7 @@ from embodied_ssl import cli
 from embodied_ssl.errors import UserError
 from embodied_ssl.files import TEMPORARY
 from embodied_ssl.sim import rows
+from embodied_ssl.sim.collecting import identity as module
 from embodied_ssl.sim.collecting import shards
 from embodied_ssl.sim.collecting.accepted import Part
 from embodied_ssl.sim.collecting.arrays import array_of
@@ -264,6 +265,14 @@ def test_own_things_are_part_of_what_a_data_set_is(tmp_path, spec):
     (mine / "cube.obj").write_text(CUBE.replace(".04", ".05"))
     with pytest.raises(UserError, match=r"holds another data set \(own_things '\w{32}' there, '\w{32}' now\)"):
         collect(tmp_path / "set", own, resume=True, make=made_up)
+
+
+def test_another_device_is_another_data_set(tmp_path, spec, whole, monkeypatch):
+    monkeypatch.setattr(module, "drawn_by", lambda renderer: "a GPU")
+    with pytest.raises(UserError, match=r"holds another data set \(drawn_by "PyBullet's TinyRenderer" there, 'a GPU' now\)"):
+        collect(whole[0], spec, resume=True, make=made_up)
+    with pytest.raises(UserError, match="a worker draws with PyBullet's TinyRenderer, others with a GPU; give --renderer tiny"):
+        shards.ShardWork(spec, made_up, drawn_by="a GPU")(0)
 
 
 # disks
