@@ -44,10 +44,13 @@ def process_renderer(name: str = "auto") -> Renderer:
     Raises:
         UserError: no such name, or what it needs is missing.
     """
-    key = os.getpid(), name
-    if key not in _kept:
-        _kept[key] = open_renderer(name)
-    return _kept[key]
+    process = os.getpid()
+    if (process, name) not in _kept:
+        found = _kept.get((process, "gl")) if name == "auto" else None
+        found = found or open_renderer(name)
+        _kept[process, name] = found
+        _kept.setdefault((process, found.name), found)
+    return _kept[process, name]
 
 
 def _tiny() -> Renderer:

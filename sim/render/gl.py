@@ -26,7 +26,7 @@ from embodied_ssl.sim.render.arena import Meshes, Placed, Textures
 from embodied_ssl.sim.render.device import device
 from embodied_ssl.sim.render.lamp import shadow_map
 from embodied_ssl.sim.render.renderer import VOID, Drawn
-from embodied_ssl.sim.render.scene import colours_of, lamp_of, poses_of, to_camera
+from embodied_ssl.sim.render.scene import colours_of, lamp_of, poses_of, repeat_of, to_camera
 
 _SIZES = 8  # picture sizes whose buffers are kept
 _WORDS = 20  # of 32 bits an instance: three rows of its pose, colour, repeats of its texture, id, and three to spare
@@ -152,7 +152,7 @@ class GlRenderer:
         words = np.zeros((len(scene), _WORDS), np.float32)
         words[:, :12] = views.reshape(-1, 16)[plan.order, :12]
         words[:, 12:15] = colours_of(scene)[plan.order]
-        words[:, 15] = [1 / scene[place].size if by_metres[place] else 1.0 for place in plan.order]
+        words[:, 15] = [repeat_of(scene[place]) if by_metres[place] else 1.0 for place in plan.order]
         words.view(np.int32)[:, 16] = [scene[place].id for place in plan.order]
         self._instances.write(words)
         self._commands.write(np.array(plan.commands, np.int32))

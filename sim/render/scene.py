@@ -54,6 +54,17 @@ def colours_of(scene: Sequence[Drawn]) -> Floats:
     return colours
 
 
+def repeat_of(drawn: Drawn) -> float:
+    """Repeats to a metre of a texture that is laid on.
+
+    Raises:
+        UserError: the size of one is no length.
+    """
+    if not 0 < drawn.size < math.inf:
+        raise UserError(f"a texture whose repeats are {drawn.size} m wide (id {drawn.id}); give a positive length")
+    return 1 / drawn.size
+
+
 def check_picture(picture: Pixels) -> None:
     """Refuse what is no texture.
 

@@ -33,10 +33,10 @@ from embodied_ssl.sim.camera import NOTHING, Camera, Floats, Light, View
 from embodied_ssl.sim.client import Client
 from embodied_ssl.sim.mesh import Mesh
 from embodied_ssl.sim.render.renderer import VOID, Drawn
-from embodied_ssl.sim.render.scene import check_picture, colours_of, lamp_of, poses_of, to_camera
+from embodied_ssl.sim.render.scene import check_picture, colours_of, lamp_of, poses_of, repeat_of, to_camera
 from embodied_ssl.sim.render.surface import surface
 
-_Form = tuple[Mesh, float]  # a mesh, and metres to a repeat of a texture laid on it; 0 where none is
+_Form = tuple[Mesh, float]  # a mesh, and repeats to a metre of a texture laid on it; 0 where none is
 _MOST = 32_000_000  # bytes that a world may have loaded before it is replaced
 _CORNER, _FACE = 200, 40  # bytes of each, about
 _BODIES = 5000  # that a world may have made before it is replaced; each leaves 1 kB
@@ -140,16 +140,16 @@ class TinyRenderer:
     def _made_of(self, drawn: Drawn) -> tuple[int, int]:
         picture = drawn.mesh.picture if drawn.texture is None else drawn.texture
         by_metres = picture is not None and drawn.mesh.texture_at is None
-        form = drawn.mesh, float(drawn.size) if by_metres else 0.0
+        form = drawn.mesh, repeat_of(drawn) if by_metres else 0.0
         if form not in self._world.shapes:
             self._world.shapes[form] = self._shape(*form)
         return self._world.shapes[form], _NO_TEXTURE if picture is None else self._texture(picture)
 
-    def _shape(self, mesh: Mesh, size: float) -> int:
-        ready = surface(mesh, size > 0)
+    def _shape(self, mesh: Mesh, repeat: float) -> int:
+        ready = surface(mesh, repeat > 0)
         corners, faces = ready.corners.copy(), ready.faces
-        if size > 0:
-            corners[:, 6:] /= size
+        if repeat > 0:
+            corners[:, 6:] *= repeat
         corners[:, 7] = 1 - corners[:, 7]  # counts from the bottom
         if not ready.closed:
             faces = np.concatenate([faces, faces[:, ::-1] + len(corners)])

@@ -269,6 +269,10 @@ def test_what_cannot_be_drawn(renderer: Renderer) -> None:
     nowhere = dataclasses.replace(box, points=box.points * np.float32(math.nan))
     with pytest.raises(UserError, match="not numbers"):
         renderer.look([Drawn(nowhere, placed())], above(16, 16), Light())
+    with pytest.raises(UserError, match="repeats are 0"):
+        renderer.look([Drawn(box, placed(), texture=checks(), size=0.0)], above(16, 16), Light())
+    with pytest.raises(UserError, match="three numbers"):
+        renderer.look([Drawn(box, placed(), (0.5, math.nan, 0.5))], above(16, 16), Light())
     with pytest.raises(UserError, match=r"uint8 \[h, w, 3\]"):
         renderer.look([Drawn(box, placed(), texture=np.zeros((4, 4), np.uint8))], above(16, 16), Light())
     assert (renderer.look([Drawn(box, placed(), id=1)], above(16, 16), Light()).ids == 1).any()  # it still draws

@@ -271,6 +271,11 @@ def test_without_opengl_the_other_one_draws_and_one_line_says_why(hidden: str, m
     assert len(said.strip().splitlines()) == 1
 
 
+def test_one_renderer_is_kept_whatever_it_is_called(gl: GlRenderer) -> None:
+    assert process_renderer("gl") is process_renderer("gl")
+    assert process_renderer("auto") is process_renderer("gl")
+
+
 def test_no_such_renderer() -> None:
     with pytest.raises(UserError, match="no renderer 'opengl'"):
         open_renderer("opengl")
