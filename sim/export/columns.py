@@ -192,6 +192,7 @@ class Layout:
         actions: names of the components of an action, as ``push.end_row``: those that are commanded, of all tasks.
         states: names of the components of a state: the pose of the thing acted on, then every other vector that the file has
             before and after.
+        vectors: columns of those vectors, before and after.
     """
 
     columns: Mapping[str, Column]
@@ -199,6 +200,7 @@ class Layout:
     rate: int
     actions: tuple[str, ...]
     states: tuple[str, ...]
+    vectors: tuple[tuple[str, str], ...]
 
     @property
     def shown(self) -> frozenset[str]:
@@ -223,7 +225,7 @@ class Layout:
             if not 0 <= place < len(poses):
                 raise BadItem(row.name, f"acted_place is {place}, but states_{when} has {len(poses)} poses")
             values.append(poses[place])
-        for before, after in pairs(self.columns, "vector").items():
+        for before, after in self.vectors:
             values.append(self.columns[before].array(row.values[before if when == "before" else after]))
         return np.concatenate([np.zeros(0), *values]).astype(np.float32)
 
@@ -325,6 +327,7 @@ def layout_of(native: Native) -> Layout:
         )
     actions = tuple(f"{one.name}.{part}" for one in _task_columns(columns) for part in _components(one) if part not in OUTCOMES)
     states = tuple(f"acted.{part}" for part in POSE) if _has_poses(columns) else ()
-    for name in pairs(columns, "vector"):
+    vectors = tuple(pairs(columns, "vector").items())
+    for name, _ in vectors:
         states += tuple(f"{whose(name, 'before')}.{place}" for place in range(columns[name].length))
-    return Layout(columns, cameras, max(rates, default=0), actions, states)
+    return Layout(columns, cameras, max(rates, default=0), actions, states, vectors)

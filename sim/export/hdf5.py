@@ -37,11 +37,7 @@ from embodied_ssl.sim.schema import TASKS
 Compression = Literal["gzip", "lzf", "none"]
 NAME = "data.hdf5"
 GYM = 2  # robomimic's number for environments of Gymnasium
-FILTERS: dict[str, dict[str, Any]] = {
-    "gzip": {"compression": "gzip", "compression_opts": 4, "shuffle": True},
-    "lzf": {"compression": "lzf", "shuffle": True},
-    "none": {},
-}
+LEVEL = 4  # of gzip
 
 
 def _load_h5py() -> Any:
@@ -98,11 +94,28 @@ def _put_attribute(group: Any, name: str, value: NDArray[Any]) -> None:
     h5a.create(group.id, name.encode(), _h5_type(value.dtype), _h5_space(value.shape)).write(np.asarray(value, order="C"))
 
 
-def _put_array(group: Any, name: str, value: NDArray[Any]) -> None:
+@cache
+def _packed(compression: Compression, chunk: tuple[int, ...]) -> Any:
+    """How a dataset of pictures is made, each packed on its own."""
+    from h5py import h5z
+
+    made = _timeless("DATASET").copy()
+    if compression != "none":
+        made.set_chunk(chunk)
+        made.set_shuffle()
+    if compression == "gzip":
+        made.set_deflate(LEVEL)
+    if compression == "lzf":
+        made.set_filter(h5z.FILTER_LZF, h5z.FLAG_OPTIONAL)
+    return made
+
+
+def _put_array(group: Any, name: str, value: NDArray[Any], how: Any = None) -> None:
     """As ``group.create_dataset(name, data=value)`` for numbers, at a third of the time."""
     from h5py import h5d
 
-    array = h5d.create(group.id, name.encode(), _h5_type(value.dtype), _h5_space(value.shape), _timeless("DATASET"))
+    made = how or _timeless("DATASET")
+    array = h5d.create(group.id, name.encode(), _h5_type(value.dtype), _h5_space(value.shape), made)
     if value.size:
         array.write(_h5_space(value.shape), _h5_space(value.shape), np.asarray(value, order="C"))
 
@@ -121,7 +134,7 @@ class Writer:
     """
 
     def __init__(self, native: Native, layout: Layout, out: Path, compression: Compression) -> None:
-        self.native, self.layout, self.filters = native, layout, FILTERS[compression]
+        self.native, self.layout, self.compression = native, layout, compression
         self._low, self._high = _range(native, layout)
         self._file = _new_file(out / NAME)
         self._data = _new_group(self._file, "data")
@@ -212,9 +225,7 @@ class Writer:
             _put_array(group, key, values)
             return
         data = values[0] if whole else values
-        chunks = data.shape if whole else (1, *values.shape[1:])
-        filters = {"chunks": chunks, **self.filters} if self.filters else {}
-        group.create_dataset(key, data=data, track_times=False, **filters)
+        _put_array(group, key, data, _packed(self.compression, data.shape if whole else (1, *values.shape[1:])))
 
     def _scaled(self, action: Floats) -> NDArray[np.float64]:
         span = np.where(self._high > self._low, self._high - self._low, 1.0)

@@ -29,6 +29,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,10 +70,11 @@ class Rolling:
         folder: where chunks are made.
         schema: of every file.
         dictionary: whether values that repeat are written once.
+        limit: bytes of a file.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, dictionary: bool) -> None:
-        self.folder, self.schema, self.dictionary = folder, schema, dictionary
+    def __init__(self, folder: Path, schema: pa.Schema, dictionary: bool, limit: float) -> None:
+        self.folder, self.schema, self.dictionary, self.limit = folder, schema, dictionary, limit
         self.number = 0
         self._writer: pq.ParquetWriter | None = None
         self._sink: Any = None
@@ -81,7 +83,7 @@ class Rolling:
 
     def add(self, rows: Sequence[dict[str, Any]], size: int) -> dict[str, int]:
         """Take rows that belong together; returns the place of their file. ``size`` is about how large they are."""
-        if self._sink is not None and self._sink.tell() + self._bytes > DATA_BYTES:
+        if self._sink is not None and self._sink.tell() + self._bytes > self.limit:
             self.close()
             self.number += 1
         if self._writer is None:
@@ -268,18 +270,31 @@ class Writer:
         self.features = features_of(layout, pictures, self.rate)
         columns = {name: feature for name, feature in self.features.items() if feature.dtype != "video"}
         schema = pa.schema([(name, one.to_arrow()) for name, one in columns.items()], metadata=_metadata(columns))
-        self._data = Rolling(out / "data", schema, dictionary=pictures == "video")
+        self._data = Rolling(out / "data", schema, dictionary=pictures == "video", limit=DATA_BYTES)
         beside = [column for column in native.schema if column.name not in layout.shown]
         clocks = [("episode_index", pa.int64()), ("part", pa.string())]
-        self._beside = Rolling(out / "interactions", pa.schema([*clocks, *beside]), dictionary=False)
+        self._beside = Rolling(out / "interactions", pa.schema([*clocks, *beside]), dictionary=False, limit=DATA_BYTES)
         self._films = {
             camera.name: Films(out / "videos" / f"observation.images.{camera.name}", camera.size, self.rate)
             for camera in layout.cameras
             if pictures == "video"
         }
-        self._episodes: list[dict[str, Any]] = []
+        self._list = Rolling(out / "meta" / "episodes", self._about_episodes(), dictionary=True, limit=inf)
+        self.episodes = 0
         self._waiting: dict[str, list[Any]] = {name: [] for name, one in self.features.items() if isinstance(one.seen, Numbers)}
         self.frames = 0
+
+    def _about_episodes(self) -> pa.Schema:
+        """What is said of each episode."""
+        names = ["dataset_from_index", "dataset_to_index"]
+        names += [f"{part}/{name}" for part in ("meta/episodes", "data") for name in place(0)]
+        fields = [("episode_index", pa.int64()), ("tasks", pa.list_(pa.string())), ("length", pa.int64())]
+        fields += [(name, pa.int64()) for name in names]
+        for camera in self._films:
+            key = f"videos/observation.images.{camera}"
+            fields += [(f"{key}/{name}", pa.int64()) for name in place(0)]
+            fields += [(f"{key}/{end}_timestamp", pa.float64()) for end in ("from", "to")]
+        return pa.schema(fields)
 
     def add(self, row: NativeRow) -> None:
         """Append an interaction.
@@ -293,7 +308,7 @@ class Writer:
         self._count(frames, rows)
         size = sum(len(one["bytes"]) for each in rows for one in each.values() if isinstance(one, dict)) + 1000 * len(rows)
         episode = {
-            "episode_index": len(self._episodes),
+            "episode_index": self.episodes,
             "tasks": [row.task],
             "length": len(rows),
             "dataset_from_index": self.frames,
@@ -306,13 +321,14 @@ class Writer:
             there = film.add([frame[camera].pixels for frame in frames])
             episode |= {f"videos/observation.images.{camera}/{name}": value for name, value in there.items()}
         beside = {name: row.values[name] for name in self.native.schema.names if name not in self.layout.shown}
-        beside |= {"episode_index": len(self._episodes), "part": "valid" if row.valid else "train"}
+        beside |= {"episode_index": self.episodes, "part": "valid" if row.valid else "train"}
         self._beside.add([beside], sum(len(value) for value in beside.values() if isinstance(value, bytes)) + 2000)
-        self._episodes.append(episode)
+        self._list.add([episode], 100)
+        self.episodes += 1
         self.frames += len(rows)
 
     def _rows_of(self, row: NativeRow, frames: Sequence[Mapping[str, Frame]]) -> list[dict[str, Any]]:
-        number, last = len(self._episodes), len(frames) - 1
+        number, last = self.episodes, len(frames) - 1
         same: dict[str, Any] = {
             f"interaction.{column.name}": row.values[column.name]
             for column in self.layout.columns.values()
@@ -353,8 +369,8 @@ class Writer:
 
     def close(self) -> None:
         """Finish the files at hand."""
-        self._data.close()
-        self._beside.close()
+        for part in (self._data, self._beside, self._list):
+            part.close()
         for film in self._films.values():
             film.close()
 
@@ -363,8 +379,6 @@ class Writer:
         self.close()
         self._count_waiting()
         meta = self.out / "meta"
-        (meta / "episodes" / "chunk-000").mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(self._episodes), meta / "episodes" / "chunk-000" / "file-000.parquet")
         write_tasks(meta / "tasks.parquet", self.native.tasks)
         stats = {name: feature.seen.figures() for name, feature in self.features.items()}
         (meta / "stats.json").write_text(json.dumps(stats, indent=4))
@@ -375,14 +389,14 @@ class Writer:
         return {
             "codebase_version": "v3.0",
             "robot_type": self.native.spec.get("robot", "simulated"),
-            "total_episodes": len(self._episodes),
+            "total_episodes": self.episodes,
             "total_frames": self.frames,
             "total_tasks": len(self.native.tasks),
             "chunks_size": CHUNK,
             "data_files_size_in_mb": DATA_BYTES >> 20,
             "video_files_size_in_mb": VIDEO_BYTES >> 20,
             "fps": self.rate,
-            "splits": {"train": f"0:{len(self._episodes)}"},
+            "splits": {"train": f"0:{self.episodes}"},
             "data_path": f"data/{PLACE}.parquet",
             "video_path": f"videos/{{video_key}}/{PLACE}.mp4" if self.pictures == "video" else None,
             "features": {name: feature.to_json() for name, feature in self.features.items()},
