@@ -373,7 +373,7 @@ def export_data(
 
     lerobot: a LeRobotDataset v3.0. An interaction is an episode: its film, or two frames (before, after) called a second apart.
     One action vector serves all tasks. Depth, places of things, texts and raw traces stand beside, in interactions/: the format
-    has no place for them. Load with LeRobotDataset("any/name", root=OUT); train with `embodied-ssl pretrain --as lerobot` too.
+    has no place for them. Load it with LeRobotDataset("any/name", root=OUT), or here with `pretrain CONFIG --as LeRobot`.
 
     hdf5: OUT/data.hdf5 in robomimic's layout: a demo an interaction, actions scaled to -1..1, depth in metres, mask/train and
     mask/valid.
@@ -389,7 +389,11 @@ def export_data(
 
     chosen = choices(form, pictures=pictures, compression=compression)
     with shown("export-data") as progress:
-        made = export(Path(folder), Path(out), form, chosen, unfinished, progress.update)
+        try:
+            made = export(Path(folder), Path(out), form, chosen, unfinished, progress.update)
+        except KeyboardInterrupt:
+            progress.say(f"interrupted; nothing is left in {out}: run the same command again")
+            sys.exit(130)
     left_out = [{"name": item.name, "reason": item.reason} for item in made.bad]
     result = {"out": out, "format": form, "interactions": made.interactions, "files": made.files, "bytes": made.bytes}
     _print_facts({**result, "left_out": len(left_out)})

@@ -23,9 +23,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from lerobot.datasets.utils import dataset_to_policy_features
 from numpy.typing import NDArray
 from PIL import Image
+
+try:
+    from lerobot.datasets.utils import dataset_to_policy_features
+except ImportError:  # newer versions, such as 0.6.1, have it elsewhere
+    from lerobot.utils.feature_utils import dataset_to_policy_features
 
 MEAN_ERROR, WORST_ERROR = 1.5, 64.0  # grey levels that H.264 may be off, beside what halving the resolution of colour does
 TASKS = ("grasp", "push", "poke", "observe")

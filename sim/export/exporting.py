@@ -131,23 +131,22 @@ def export(
     refuse_taken(out)
     native = open_native(folder, unfinished)
     layout = layout_of(native)
-    bad = list(native.bad)
     with finishing(out) as temporary:
         writer = _writer(native, layout, temporary, form, chosen)
         try:
-            written = _write(native, writer, bad, tell)
+            written = _write(native, writer, tell)
             if not written:
-                raise UserError(f"none of the {native.total} interactions of '{folder}' can be read; the first: {bad[0]}")
+                raise UserError(f"none of the {native.total} interactions of '{folder}' can be read; the first: {native.bad[0]}")
             writer.finish()
         finally:
             writer.close()
-        _describe(temporary, native, form, chosen, written, bad)
+        _describe(temporary, native, form, chosen, written)
         files = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
         size = sum(path.stat().st_size for path in files)
-    return Exported(out, form, written, size, len(files), bad)
+    return Exported(out, form, written, size, len(files), native.bad)
 
 
-def _write(native: Native, writer: Writer, bad: list[BadItem], tell: Progress) -> int:
+def _write(native: Native, writer: Writer, tell: Progress) -> int:
     """Append every row that can be read; returns how many."""
     written = 0
     for done, row in enumerate(native.rows()):
@@ -155,14 +154,14 @@ def _write(native: Native, writer: Writer, bad: list[BadItem], tell: Progress) -
             writer.add(row)
             written += 1
         except BadItem as item:
-            bad.append(item)
+            native.bad.append(item)
         tell(done + 1, native.total)
     return written
 
 
-def _describe(out: Path, native: Native, form: str, chosen: Choices, written: int, bad: list[BadItem]) -> None:
+def _describe(out: Path, native: Native, form: str, chosen: Choices, written: int) -> None:
     own = {name: getattr(chosen, name) for name, (owner, _) in _ACCEPTED.items() if owner == form}
-    left_out: list[Any] = [{"name": item.name.removeprefix(f"{native.folder}/"), "reason": item.reason} for item in bad]
+    left_out: list[Any] = [{"name": item.name.removeprefix(f"{native.folder}/"), "reason": item.reason} for item in native.bad]
     about = {"export": FORMAT, "format": form, **own, "written": written, **native.origin(), "left_out": left_out}
     path = out / (ON_ITS_OWN if form == "lerobot" else "export.json")
     path.write_text(json.dumps(about, indent=1) + "\n")

@@ -57,6 +57,9 @@ def finishing(out: Path) -> Iterator[Path]:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(out.absolute())
         temporary.mkdir()
+    except OSError as error:
+        raise UserError(f"'{out}' cannot be written ({error.strerror}); choose another --out") from error
+    try:
         yield temporary
         _sync(temporary)
         temporary.replace(out.absolute())

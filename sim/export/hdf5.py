@@ -72,13 +72,58 @@ def _timeless(what: str) -> Any:
     return made
 
 
-def _new_file(path: Path) -> Any:
+class Disk:
+    """A file for HDF5 to write to that notes what goes wrong: HDF5 itself, when the disk is full, can neither go on nor close.
+
+    Args:
+        path: of the file, which must not be there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("x+b", buffering=0)
+        self.error: OSError | None = None
+        self.seek, self.tell, self.readinto = self._file.seek, self._file.tell, self._file.readinto
+
+    def write(self, data: Any) -> int:
+        """Write, unless that went wrong before."""
+        rest = memoryview(data).cast("B")
+        try:
+            while rest and self.error is None:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def truncate(self, size: int) -> int:
+        """Cut off, or lengthen."""
+        try:
+            self._file.truncate(size)
+        except OSError as error:
+            self.error = error
+        return size
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self.error is not None:
+            raise self.error
+
+
+def _new_file(disk: Disk) -> Any:
     """An HDF5 file that older programs can read, if not the oldest: the layout of 1.10, half as large for many small arrays."""
     h5py = _load_h5py()
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, disk)
     access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_meta_block_size(1 << 18)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
-    return h5py.File(h5py.h5f.create(bytes(path), h5py.h5f.ACC_EXCL, _timeless("FILE"), access))
+    return h5py.File(h5py.h5f.create(repr(disk).encode(), h5py.h5f.ACC_TRUNC, _timeless("FILE"), access))
 
 
 def _new_group(parent: Any, name: str) -> Any:
@@ -136,7 +181,9 @@ class Writer:
     def __init__(self, native: Native, layout: Layout, out: Path, compression: Compression) -> None:
         self.native, self.layout, self.compression = native, layout, compression
         self._low, self._high = _range(native, layout)
-        self._file = _new_file(out / NAME)
+        _load_h5py()
+        self._disk = Disk(out / NAME)
+        self._file = _new_file(self._disk)
         self._data = _new_group(self._file, "data")
         self._parts: dict[str, list[str]] = {"train": [], "valid": []}
         self._total = 0
@@ -168,6 +215,7 @@ class Writer:
         self._put_rest(demo, rest)
         self._parts[part].append(name)
         self._total += steps
+        self._disk.check()
 
     def _seen(self, row: NativeRow) -> dict[str, NDArray[Any]]:
         """What there is to see, each [T + 1, ...]."""
@@ -251,10 +299,12 @@ class Writer:
         for part, names in self._parts.items():
             masks[part] = np.array(names, dtype="S" if names else "S1")
         self.close()
+        self._disk.check()
 
     def close(self) -> None:
         """Close the file as it is."""
         self._file.close()
+        self._disk.close()
 
 
 def _frame(frames: Mapping[str, Frame], camera: str) -> Frame:

@@ -69,14 +69,17 @@ class Native:
     bad: list[BadItem] = field(default_factory=list)
 
     def rows(self) -> Iterator[NativeRow]:
-        """Every row, in order."""
+        """Every row, in order; a shard that has gone or changed meanwhile ends early and is named in ``bad``."""
         for path in self.shards:
             number = 0
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=BATCH, use_threads=False):
-                    for values in batch.to_pylist():
-                        yield NativeRow(f"{path} row {number}", values, values.get("acted") in self.held)
-                        number += 1
+            try:
+                with pq.ParquetFile(path) as file:
+                    for batch in file.iter_batches(batch_size=BATCH, use_threads=False):
+                        for values in batch.to_pylist():
+                            yield NativeRow(f"{path} row {number}", values, values.get("acted") in self.held)
+                            number += 1
+            except (OSError, ValueError) as error:  # of reading: what its receiver raises does not come here
+                self.bad.append(BadItem(str(path), f"cannot be read from row {number} on ({str(error).splitlines()[0]})"))
 
     def tables(self, names: list[str]) -> Iterator[pa.Table]:
         """Some columns of every shard, a shard at a time."""

@@ -12,7 +12,7 @@ from made_up_interactions import make, row, write
 from embodied_ssl.cli import main
 from embodied_ssl.errors import UserError
 from embodied_ssl.files import TEMPORARY
-from embodied_ssl.sim.export import finishing, lerobot, native
+from embodied_ssl.sim.export import finishing, hdf5, lerobot, native
 from embodied_ssl.sim.export.columns import layout_of
 from embodied_ssl.sim.export.exporting import FORMATS, choices, export
 from embodied_ssl.sim.store import Manifest
@@ -147,6 +147,45 @@ def test_a_full_disk_leaves_nothing(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"the disk is full: .* nothing is left of it; free some space"):
         export(folder, tmp_path / "out", "lerobot")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_under_hdf5_leaves_nothing(folder, tmp_path, monkeypatch):
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def write(self, data):
+            if self.file.tell() + len(data) > 50_000:
+                raise OSError(28, "No space left on device")
+            return self.file.write(data)
+
+    make_disk = hdf5.Disk.__init__
+
+    def small(self, path):
+        make_disk(self, path)
+        self._file = Full(self._file)
+
+    monkeypatch.setattr(hdf5.Disk, "__init__", small)
+    with pytest.raises(UserError, match=r"the disk is full: .* nothing is left of it; free some space"):
+        export(folder, tmp_path / "out", "hdf5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shard_that_changes_while_it_is_read_is_named(tmp_path):
+    make(tmp_path / "native", 12)
+
+    def spoil(done, total):
+        if done == 1:
+            (tmp_path / "native" / "shard-00001.parquet").write_bytes(b"spoilt")
+            (tmp_path / "native" / "shard-00002.parquet").unlink()
+
+    made = export(tmp_path / "native", tmp_path / "out", "webdataset", on_progress=spoil)
+    assert made.interactions == 5
+    assert [item.name.rpartition("/")[2] for item in made.bad] == ["shard-00001.parquet", "shard-00002.parquet"]
+    assert made.bad[0].reason.startswith("cannot be read from row 0 on (")
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_is_not(folder, tmp_path):
