@@ -31,7 +31,7 @@ try:
 except ImportError:  # newer versions, such as 0.6.1, have it elsewhere
     from lerobot.utils.feature_utils import dataset_to_policy_features
 
-MEAN_ERROR, WORST_ERROR = 1.5, 64.0  # grey levels that H.264 may be off, beside what halving the resolution of colour does
+MEAN_ERROR, WORST_ERROR = 6.0, 90.0  # grey levels that H.264 may be off, beside what halving the resolution of colour does
 TASKS = ("grasp", "push", "poke", "observe")
 
 

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from embodied_ssl.datasets.source import held_out
 from embodied_ssl.errors import BadItem, UserError
+from embodied_ssl.sim.collecting.store import MANIFEST, Manifest, hash_of
 from embodied_ssl.sim.schema import TASKS
-from embodied_ssl.sim.store import MANIFEST, Manifest, hash_of
 
 KIND = "interactions"
 BATCH = 16  # rows in memory at once
