@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from embodied_ssl.datasets.source import Pixels
-from embodied_ssl.sim.camera import Floats
 from embodied_ssl.sim.mesh import Mesh
 from embodied_ssl.sim.render.scene import check_picture
 from embodied_ssl.sim.render.surface import Surface, surface
@@ -30,8 +30,8 @@ class Placed:
     count: int
     base: int
     corners: int
-    centre: Floats
-    half: Floats
+    centre: tuple[float, ...]  # and a one
+    half: tuple[float, ...]
     radius: float
     closed: bool
 
@@ -100,10 +100,9 @@ class Meshes:
             self.faces.write(np.ascontiguousarray(one.faces), offset=first * 4)
         self._corners_used += len(one.corners)
         self._indices_used += one.faces.size
-        half = (one.high - one.low) / 2
-        return Placed(
-            first, one.faces.size, base, len(one.corners), (one.low + one.high) / 2, half, float(np.linalg.norm(half)), one.closed
-        )
+        half = tuple(((one.high - one.low) / 2).tolist())
+        centre = (*((one.low + one.high) / 2).tolist(), 1.0)
+        return Placed(first, one.faces.size, base, len(one.corners), centre, half, math.hypot(*half), one.closed)
 
     def release(self) -> None:
         """Give the memory back."""

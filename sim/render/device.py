@@ -68,9 +68,9 @@ class Device:
 
     # moderngl clears all buffers to one colour, which OpenGL leaves undefined where one holds whole numbers.
 
-    def clear_floats(self, buffer: int, red: float, green: float = 0.0, blue: float = 0.0, alpha: float = 0.0) -> None:
+    def clear_floats(self, buffer: int, colour: tuple[float, float, float, float]) -> None:
         """Fill a buffer of floats or shares of 255 of the framebuffer in use."""
-        self._clear_floats(_COLOUR, buffer, (ctypes.c_float * 4)(red, green, blue, alpha))
+        self._clear_floats(_COLOUR, buffer, (ctypes.c_float * 4)(*colour))
 
     def clear_numbers(self, buffer: int, value: int) -> None:
         """Fill a buffer of whole numbers of the framebuffer in use."""

@@ -12,6 +12,7 @@ a worker for every core already, and pictures of this size gain nothing. Set it 
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ _CORNER = (("at", "3f"), ("normal", "3f"), ("texture_at", "2f"))
 _INSTANCE = (("right", "4f"), ("down", "4f"), ("forward", "4f"), ("painted", "4f"), ("number", "1i"), ("", "12x"))
 _GAPS = {"2f": "8x", "3f": "12x", "4f": "16x", "1i": "4x", "12x": "12x"}
 _SLOPE, _UNITS = 2.0, 8.0  # by which what has gaps is pushed away from the lamp, lest it shade itself
+_VOID = VOID[0] / 255, VOID[1] / 255, VOID[2] / 255, 1.0
 _MANY = 24  # instances from which on it pays to leave out those that are out of the picture
 
 _Kind = tuple[bool, bool, bool]  # of a program: whether there is a shadow map, a texture, and both sides are drawn
@@ -134,10 +136,10 @@ class GlRenderer:
         lamp = lamp_of(light, to_eye)
         casts = [light.shadow and drawn.shadow for drawn in scene]
         texels = 64 * math.ceil(max(camera.height, camera.width) * 1.25 / 64)  # a shadow's edge is about a pixel soft
-        shadow = shadow_map(lamp, boxes.centres, boxes.halves, np.array(casts), camera, texels) if any(casts) else None
+        shadow = shadow_map(lamp, boxes.centres, boxes.halves(), casts, camera, texels) if any(casts) else None
         plan = _plan(placed, textures, boxes.cut(camera), boxes.seen(camera), casts if shadow is not None else ())
         self._write(scene, by_metres, views, plan)
-        self._frame.write(_frame_words(camera, light, lamp, shadow))
+        self._frame.write(_frame_bytes(camera, light, lamp, shadow))
         self._frame.bind_to_uniform_block(0)
         if shadow is not None:
             self._cast(texels, plan.casting)
@@ -151,7 +153,7 @@ class GlRenderer:
             self._instances, self._commands = self._buffers()
         words = np.zeros((len(scene), _WORDS), np.float32)
         words[:, :12] = views.reshape(-1, 16)[plan.order, :12]
-        words[:, 12:15] = colours_of(scene)[plan.order]
+        words[:, 12:15] = colours_of([scene[place] for place in plan.order])
         words[:, 15] = [repeat_of(scene[place]) if by_metres[place] else 1.0 for place in plan.order]
         words.view(np.int32)[:, 16] = [scene[place].id for place in plan.order]
         self._instances.write(words)
@@ -164,8 +166,8 @@ class GlRenderer:
         """An empty picture."""
         target.frame.use()
         target.frame.clear()
-        self._device.clear_floats(0, VOID[0] / 255, VOID[1] / 255, VOID[2] / 255, 1.0)
-        self._device.clear_floats(1, camera.far)
+        self._device.clear_floats(0, _VOID)
+        self._device.clear_floats(1, (camera.far, 0.0, 0.0, 0.0))
         self._device.clear_numbers(2, NOTHING)
         self._context.enable_only(self._context.DEPTH_TEST)
         self._context.front_face = "cw"  # rows run down in the picture, which mirrors it
@@ -249,14 +251,18 @@ def _bound(program: Any, buffer: Any, parts: Sequence[tuple[str, str]], step: st
 
 
 class _Boxes:
-    """Boxes around what is drawn, in the camera's frame: centres [n, 3], half their edges as columns [n, 3, 3]."""
+    """Boxes around what is drawn, in the camera's frame; their ``centres`` are [n, 3]."""
 
     def __init__(self, views: Floats, placed: Sequence[Placed]) -> None:
-        turns = views[:, :3, :3]
+        self._turns, self._placed = views[:, :3, :3], placed
         middles = np.array([one.centre for one in placed])
-        self.centres: Floats = (turns @ middles[:, :, None])[:, :, 0] + views[:, :3, 3]
-        self.halves: Floats = turns * np.array([one.half for one in placed])[:, None]
+        self.centres: Floats = (views[:, :3] @ middles[:, :, None])[:, :, 0]
         self._radius: Floats = np.array([one.radius for one in placed])
+
+    def halves(self) -> Floats:
+        """Half the boxes' edges as columns [n, 3, 3]."""
+        halves: Floats = self._turns * np.array([one.half for one in self._placed])[:, None]
+        return halves
 
     def cut(self, camera: Camera) -> list[bool]:
         """Whether the near plane may cut a thing open."""
@@ -302,20 +308,14 @@ def _plan(placed: Sequence[Placed], textures: Sequence[Any], cut: list[bool], se
     return plan
 
 
-def _frame_words(camera: Camera, light: Light, lamp: Floats, shadow: Floats | None) -> NDArray[np.float32]:
+def _frame_bytes(camera: Camera, light: Light, lamp: Floats, shadow: Floats | None) -> bytes:
     """What all programs read of a picture, as `shaders.FRAME` lays it out."""
-    words = np.zeros(52, np.float32)
     tall, near, far = 1 / math.tan(math.radians(camera.fov) / 2), camera.near, camera.far
-    words[0], words[5], words[10] = tall * camera.height / camera.width, tall, (far + near) / (far - near)
-    words[11], words[14] = 1.0, -2 * far * near / (far - near)
-    if shadow is not None:
-        words[16:32] = shadow.T.reshape(16)
-    half = lamp - (0.0, 0.0, 1.0)  # the eye is taken to be far away along the camera's axis
-    length = math.sqrt(half @ half)
-    colour = np.array(light.colour)
-    words[32:35] = lamp
-    words[36:39] = half / length if length > 1e-6 else lamp
-    words[40:43] = colour * light.ambient
-    words[44:47] = colour * light.diffuse
-    words[48:51] = colour * light.specular
-    return words
+    wide, flat, rest = tall * camera.height / camera.width, (far + near) / (far - near), -2 * far * near / (far - near)
+    clip = (wide, 0, 0, 0, 0, tall, 0, 0, 0, 0, flat, 1, 0, 0, rest, 0)
+    spot = (0.0,) * 16 if shadow is None else shadow.T.reshape(16).tolist()
+    x, y, z = lamp.tolist()
+    length = math.sqrt(x * x + y * y + (z - 1) ** 2)  # the eye is taken to be far away along the camera's axis
+    half = (x / length, y / length, (z - 1) / length) if length > 1e-6 else (x, y, z)
+    shares = [value * part for part in (light.ambient, light.diffuse, light.specular) for value in (*light.colour, 0)]
+    return struct.pack("52f", *clip, *spot, x, y, z, 0, *half, 0, *shares)
