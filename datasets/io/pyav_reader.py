@@ -11,40 +11,101 @@ import threading
 from collections.abc import Iterator, Sequence
 
 import av
+import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
-from numpy.typing import NDArray
 
 from embodied_ssl.datasets.io.frame_numbers import fitted
 from embodied_ssl.datasets.io.greys import grey, sketch_of
 from embodied_ssl.datasets.io.open_readers import OpenReaders
 from embodied_ssl.datasets.io.video_index import VideoIndex
-from embodied_ssl.datasets.io.video_stream import Sweep, open_video
+from embodied_ssl.datasets.io.video_stream import Packets, Sweep, open_video
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import BadItem
 
 LIKENESS = 3  # grey levels by which an 8x8 sketch may differ: processors round differently, and the cache may be shared
 SEEK_COST = 6  # frames' worth of decoding that a seek costs, roughly
+WAIT_COST = 2  # frames' worth that a decoder is given, roughly, before it lets go of the last one wanted
 
 
 class Wanted:
-    """The frames that one call asks for.
+    """The frames that one call asks for, and what need not be decoded for their sake.
 
     Knows nothing of the reader that knows it: a circle would keep the memory of closed readers until Python looks for
     circles, hundreds of megabytes later.
+
+    Args:
+        index: of the file.
+        numbers: of the frames, rising.
+        reading_on: whether the next call is likely to go on from where this one ends, as this one went on from the last.
+        keyframe: the last that the decoder was given, if it goes on from there.
     """
 
-    def __init__(self, known: NDArray[np.int64], times: frozenset[int]) -> None:
-        self.known = known
-        self.times = times
-        self.until = max(times, default=0)
+    def __init__(
+        self, index: VideoIndex, numbers: Sequence[int] = (), reading_on: bool = False, keyframe: int | None = None
+    ) -> None:
+        self.known = index.pts
+        self.keyframes = index.keyframes
+        self.order: list[int] = index.pts[list(numbers)].tolist()
+        self.times = frozenset(self.order)
+        self.until = max(self.order, default=0)
+        self.reading_on = reading_on
+        self.begin(0, keyframe)
+
+    def begin(self, rank: int, keyframe: int | None = None) -> None:
+        """Decoding begins anew, or goes on, for the sake of the wanted frame of this rank and those after it."""
+        self.rank = rank
+        self.missing = set(self.order[rank:])  # what the decoder was not given yet
+        self.keyframe = keyframe  # the last that it was given
+        self.full = False  # whether it was given all that is wanted before the next keyframe
 
     def leave_out(self, time: int) -> bool:
         """Whether the frame of this time is one we know of and only pass by; those after the last may be wanted next."""
-        if time >= self.until or time in self.times:
-            return False
-        return bool(self.known[self.known.searchsorted(time)] == time)
+        return time < self.until and time not in self.times and self._is_known(time)
+
+    def enough(self, time: int) -> bool:
+        """Whether decoding may end before the packet of this time; if not, takes note that the decoder is given it.
+
+        It ends where nothing more is wanted before the next keyframe, and begins anew there as if sought. A packet whose
+        time is no frame's may hold the other half of the frame before it, so it does not end there.
+        """
+        if self.full and self._is_known(time):
+            return True
+        if self.keyframe_of(time) == time:
+            self.keyframe = time
+        if time in self.missing:
+            self.missing.remove(time)
+            self.full = self._is_full()
+        return False
+
+    def _is_full(self) -> bool:
+        while self.rank < len(self.order) and self.order[self.rank] not in self.missing:
+            self.rank += 1
+        if self.rank == len(self.order):
+            return not self.reading_on and self._is_unlikely_to_go_on()
+        begin = self.keyframe_of(self.order[self.rank])
+        return begin is not None and (self.keyframe is None or begin > self.keyframe)
+
+    def _is_unlikely_to_go_on(self) -> bool:
+        """Whether to empty the decoder at the end, though the next call cannot go on from here then.
+
+        Weighs what that spares against what is decoded twice if calls are for frames anywhere in the file: they then go on
+        here as often as the file's frames lie between here and the next keyframe.
+        """
+        after = int(self.keyframes.searchsorted(self.until, side="right"))
+        begin, here = self.known.searchsorted([self.keyframes[after - 1] if after else self.known[0], self.until])
+        end = self.known.searchsorted(self.keyframes[after]) if after < len(self.keyframes) else len(self.known)
+        return bool((end - here) * (here - begin + SEEK_COST) <= WAIT_COST * len(self.known))
+
+    def keyframe_of(self, time: int) -> int | None:
+        """The last keyframe not after a time."""
+        after = self.keyframes.searchsorted(time, side="right")
+        return int(self.keyframes[after - 1]) if after else None
+
+    def _is_known(self, time: int) -> bool:
+        place = self.known.searchsorted(time)
+        return bool(place < len(self.known) and self.known[place] == time)
 
 
 class Reader:
@@ -55,24 +116,34 @@ class Reader:
         self.index = index
         self.shrink = shrink
         self.keyframes = frozenset(index.keyframes.tolist())
-        self.wanted = Wanted(index.pts, frozenset())
+        self.wanted = Wanted(index)
+        self.sparing = not index.errors and not index.by_order
         self._open()
-        self.sparing = self.stream.codec_context.name == "h264" and not index.errors and not index.by_order
 
     def _open(self) -> None:
         self.container, self.stream = open_video(self.path)
-        self.packets = self.container.demux(self.stream)  # one for all runs: PyAV loses some memory with each
+        self.tells_needless = self.stream.codec_context.name == "h264"
+        self.packets = Packets(self.container, self.stream)  # one for all runs: PyAV loses some memory with each
         self._run(None)
 
     def _run(self, time: int | None) -> None:
         """Begin a new run of frames at the keyframe at or before a time; at the beginning for None."""
         if time is not None:
             self.container.seek(time, stream=self.stream, backward=True)
+            self.packets.put_back(None)
         # From the beginning, see the file as the index did; elsewhere begin only at keyframes that proved to be such.
         believed = None if time is None else self.keyframes
         self.sweep = Sweep(self.container, self.stream, self.index.by_order, believed, self.packets)
         self.frames = iter(self.sweep)
         self.last: int | None = None
+
+    def _run_on(self, number: int) -> None:
+        """Begin a new run at the keyframe of a frame soon to come; what lies between is not decoded."""
+        self.wanted.full = False
+        self.stream.codec_context.flush_buffers()
+        begin = self.wanted.keyframe_of(int(self.index.pts[number]))
+        self.sweep = Sweep(self.container, self.stream, False, self.keyframes, self.packets, begin)
+        self.frames = iter(self.sweep)
 
     def close(self) -> None:
         self.container.close()
@@ -83,16 +154,18 @@ class Reader:
         Raises:
             BadItem: one was there when the file was indexed and cannot be found now.
         """
-        self.wanted = Wanted(self.index.pts, frozenset(self.index.pts[list(numbers)].tolist()))
-        return map(self._frame, numbers)
+        reading_on = len(numbers) > 0 and self._on_the_way(numbers[0])
+        if self.sweep.ended_early:
+            self.last = None
+        self.wanted = Wanted(self.index, numbers, reading_on, self.wanted.keyframe)
+        return map(self._frame, numbers, range(len(numbers)))
 
-    def _frame(self, number: int) -> VideoFrame:
-        wanted = int(self.index.pts[number])
-        before = int(np.searchsorted(self.index.keyframes, wanted, side="right"))  # keyframes not after it
-        if self._on_the_way(number, before) and (frame := self._forward(number)) is not None:
+    def _frame(self, number: int, rank: int) -> VideoFrame:
+        if self._on_the_way(number) and (frame := self._forward(number)) is not None:
             return frame
-        step = 1
+        step, before = 1, self._keyframes_before(number)
         while before - step >= 0:
+            self.wanted.begin(rank)
             with contextlib.suppress(av.error.FFmpegError):  # a container that cannot seek there may seek elsewhere
                 self._run(int(self.index.keyframes[before - step]))
                 if (frame := self._forward(number)) is not None:
@@ -100,15 +173,21 @@ class Reader:
             self.sparing = False  # whatever went wrong, this file is not one to take short cuts with
             step *= 2
         self.close()
+        self.wanted.begin(rank)
         self._open()
         if (frame := self._forward(number)) is not None:
             return frame
         raise BadItem(self.path, f"frame {number} cannot be found again at {self.index.seconds[number]:.3f} s")
 
-    def _on_the_way(self, number: int, before: int) -> bool:
+    def _keyframes_before(self, number: int) -> int:
+        """How many keyframes are not after a frame."""
+        return int(self.index.keyframes.searchsorted(self.index.pts[number], side="right"))
+
+    def _on_the_way(self, number: int) -> bool:
         """Whether decoding on is cheaper than seeking to the nearest keyframe."""
         if self.last is None or self.last >= self.index.pts[number]:
             return False
+        before = self._keyframes_before(number)
         nearest = self.index.keyframes[before - 1] if before else self.index.pts[0]
         here, there = np.searchsorted(self.index.pts, [self.last, nearest])
         return bool(number - here <= number - there + SEEK_COST)
@@ -116,19 +195,24 @@ class Reader:
     def _forward(self, number: int) -> VideoFrame | None:
         """Decode on to a frame's time; None when the run begins after it, passes it by, or shows something else there."""
         wanted = self.index.pts[number]
-        self.sweep.needless = self.wanted.leave_out if self.sparing else None
-        for time, frame in self.frames:
-            self.last = time
-            if time >= wanted:
-                return frame if time == wanted and self._is_like(frame, number) else None
+        while True:
+            self.sweep.needless = self.wanted.leave_out if self.sparing and self.tells_needless else None
+            self.sweep.enough = self.wanted.enough if self.sparing else None
+            for time, frame in self.frames:
+                self.last = time
+                if time >= wanted:
+                    return frame if time == wanted and self._is_like(frame, number) else None
+            if not self.sweep.ended_early:
+                break
+            self._run_on(number)
         self.last = None  # the end: this run gives no more, and its packets are used up
-        self.packets = self.container.demux(self.stream)
+        self.packets = Packets(self.container, self.stream)
         return None
 
     def _is_like(self, frame: VideoFrame, number: int) -> bool:
         """Whether a frame looks as when it was indexed: after damage, some containers count time otherwise once they seek."""
-        sketch = sketch_of(grey(frame, self.shrink)).astype(np.int16)
-        return int(np.abs(sketch - self.index.sketch[number]).max()) <= LIKENESS
+        sketch = sketch_of(grey(frame, self.shrink))
+        return bool(cv2.norm(sketch, self.index.sketch[number], cv2.NORM_INF) <= LIKENESS)
 
 
 class PyAVBackend(threading.local):

@@ -79,6 +79,25 @@ def stamp(item: Packet[Any] | VideoFrame) -> int | None:
     return item.dts if item.pts is None else item.pts
 
 
+class Packets:
+    """The packets of an open container one after another. The one read last may be put back, to begin the next sweep."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._source = container.demux(stream)
+        self._back: Packet[Any] | None = None
+
+    def __iter__(self) -> Iterator[Packet[Any]]:
+        return self
+
+    def __next__(self) -> Packet[Any]:
+        packet, self._back = self._back, None
+        return next(self._source) if packet is None else packet
+
+    def put_back(self, packet: Packet[Any] | None) -> None:
+        """Have this one come next; None for whatever the container gives next, after it has been moved."""
+        self._back = packet
+
+
 class Sweep:
     """Decodes forward from where the container stands: skips to a keyframe, then yields every sound frame in display order.
 
@@ -90,6 +109,9 @@ class Sweep:
         unplaced: frames left out because they bear no time, or one not after the frame before.
         needless: says of a time whether the frame shown then may be left out; to be set on sound H.264 only, where a frame
             says itself whether others refer to it: such a frame is not even decoded, and all others come out the same.
+        enough: is asked about every packet, by its time, whether the sweep may end before it. It then ends as at the end of
+            the file: the decoder gives what it still holds without being fed what it would otherwise wait for.
+        ended_early: whether it did so; the packet is put back, and the decoder must be flushed before it is used again.
 
     Args:
         container, stream: what to decode; to be moved only by this sweep while it runs.
@@ -98,6 +120,7 @@ class Sweep:
         keyframes: times of the keyframes that may be believed, where they are known; a scratched table of contents
             may call others so.
         packets: of this container, from where it stands, if someone keeps them from sweep to sweep.
+        begin: skip to the first keyframe that is not before this time.
     """
 
     def __init__(
@@ -106,7 +129,8 @@ class Sweep:
         stream: VideoStream,
         by_order: bool = False,
         keyframes: Container[int] | None = None,
-        packets: Iterator[Packet[Any]] | None = None,
+        packets: Packets | None = None,
+        begin: int | None = None,
     ) -> None:
         self.start: int | None = None
         self.keyframes: list[int] = []
@@ -114,11 +138,14 @@ class Sweep:
         self.open_gop = False
         self.unplaced = 0
         self.needless: Callable[[int], bool] | None = None
+        self.enough: Callable[[int], bool] | None = None
+        self.ended_early = False
         self._skipping = False
         stream.codec_context.skip_frame = "DEFAULT"  # a sweep before this one may have ended while passing frames over
         self._by_order = by_order
         self._container = container
-        self._source = container.demux(stream) if packets is None else packets
+        self._source = Packets(container, stream) if packets is None else packets
+        self._begin = begin
         self._stream = stream
         self._believed = keyframes
         self._last_key: int | None = None  # as the container says
@@ -159,10 +186,16 @@ class Sweep:
         """Packets from the first keyframe on, then the empty one that flushes the decoder."""
         try:
             for packet in self._source:
+                time = stamp(packet)
                 if self.start is None:
-                    if not self._is_key(packet):
+                    if not self._is_key(packet) or (self._begin is not None and time is not None and time < self._begin):
                         continue
-                    self.start = stamp(packet)
+                    self.start = time
+                if self.enough is not None and time is not None and self.enough(time):
+                    self._source.put_back(packet)
+                    self.ended_early = True
+                    yield Packet(0)
+                    return
                 yield packet
         except (av.error.FFmpegError, IndexError) as error:  # IndexError: PyAV, when a damaged file drops its streams
             if isinstance(error, OSError):  # the disk or network failed, which says nothing about the file

@@ -9,10 +9,15 @@ from pathlib import Path
 import films
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from films import COUNT, KINDS, READERS, make, number_shown, shown
 
+from embodied_ssl.datasets.io import pyav_reader
 from embodied_ssl.datasets.io.numbered import numbered, write_video
+from embodied_ssl.datasets.io.pyav_reader import Wanted
 from embodied_ssl.datasets.io.video import VideoFrames, backend
+from embodied_ssl.datasets.io.video_index import scan
 from embodied_ssl.datasets.io.video_stream import Sweep
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import BadItem, UserError
@@ -101,6 +106,14 @@ def test_times_are_the_file_s(film_folder: Path) -> None:
 # Frames that are only passed by
 
 
+def decoded_in_full(path: Path) -> Pixels:
+    """Every frame of a film, from one pass that decodes all of it."""
+    found: list[tuple[int, VideoFrame]] = []
+    index = scan(path, lambda number, frame: found.append((number, frame)))
+    resize = VideoReformatter()
+    return np.stack([pyav_reader.upright(frame, index.rotation, index.size, resize) for _, frame in found[-len(index) :]])
+
+
 def film_with_movement(path: Path, params: str) -> VideoFrames:
     """A film in which B-frames and P-frames refer to each other in all ways the encoder knows."""
 
@@ -124,15 +137,17 @@ def film_with_movement(path: Path, params: str) -> VideoFrames:
         "bframes=0:keyint=20:slices=4",
     ],
 )
-def test_passing_frames_by_changes_no_other(tmp_path: Path, params: str) -> None:
+def test_passing_frames_by_changes_no_other(tmp_path: Path, params: str, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = film_with_movement(tmp_path / "film.mp4", params)
-    whole = frames.take(range(90))
+    whole = decoded_in_full(tmp_path / "film.mp4")
     assert [number_shown(picture) for picture in whole] == list(range(90))
     draw = random.Random(params)
-    for size in (1, 2, 3, 5, 8, 20):
-        for _ in range(4):
-            wanted = sorted(draw.sample(range(90), size))
-            assert np.array_equal(frames.take(wanted), whole[wanted]), wanted
+    for cost in (pyav_reader.WAIT_COST, 1e9):  # as it is, and as in a file so long that decoding ends early every time
+        monkeypatch.setattr(pyav_reader, "WAIT_COST", cost)
+        for size in (1, 2, 3, 5, 8, 20):
+            for _ in range(4):
+                wanted = sorted(draw.sample(range(90), size))
+                assert np.array_equal(frames.take(wanted), whole[wanted]), wanted
 
 
 def test_frames_passed_by_are_not_decoded(film_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,3 +160,72 @@ def test_frames_passed_by_are_not_decoded(film_folder: Path, monkeypatch: pytest
     came.clear()
     assert shown(frames, list(range(30, 60))) == list(range(30, 60))  # what follows was not passed by: no seek back
     assert len(came) <= 33
+
+
+# Decoding that ends where nothing more is wanted
+
+
+def packets_given(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of packets that decoders are given from now on; 0 where one is emptied."""
+    given: list[int] = []
+    decode = Sweep._decode
+    monkeypatch.setattr(Sweep, "_decode", lambda self, packet: (given.append(packet.size), decode(self, packet))[1])
+    return given
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("always", [True, False])
+def test_ending_early_changes_no_frame(film_folder: Path, name: str, always: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, whole = opened(film_folder, name, "pyav"), decoded_in_full(film_folder / name)
+    assert [number_shown(picture) for picture in whole] == list(KINDS[name].shown)
+    assert np.array_equal(frames.take(range(len(frames))), whole)
+    monkeypatch.setattr(pyav_reader, "WAIT_COST", 1e9 if always else 0)
+    for stride in (1, 2, 3, 4, 7, 11, 24):
+        for start in range(0, len(frames), 23):
+            wanted = list(range(start, min(start + 16 * stride, len(frames)), stride))
+            assert np.array_equal(frames.take(wanted), whole[wanted]), wanted
+    for number in range(0, len(frames), 5):  # from one call to the next
+        assert np.array_equal(frames.take([number])[0], whole[number]), number
+
+
+def test_what_follows_the_last_wanted_frame_is_not_decoded(film_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = opened(film_folder, "plain.mp4", "pyav")  # a keyframe every 30 frames
+    assert shown(frames, [2]) == [2]
+    given = packets_given(monkeypatch)
+    assert shown(frames, [54, 64]) == [54, 64]  # 55 to 59 lie between, for the next keyframe to make needless
+    assert sum(size > 0 for size in given) == 25 + 5
+    given.clear()
+    assert shown(frames, [29, 30, 31]) == [29, 30, 31]
+    assert sum(size > 0 for size in given) == 30 + 2
+
+
+def test_decoder_does_not_wait_for_frames_nobody_wants(film_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = packets_given(monkeypatch)
+    frames = opened(film_folder, "gop_2.mp4", "pyav")
+    _ = frames.index
+    given.clear()
+    assert shown(frames, [50]) == [50]
+    assert len(given) == 2
+    assert given[-1] == 0
+
+
+def test_reading_on_frame_by_frame_begins_anew_once_at_most(film_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyav_reader, "WAIT_COST", 1e9)  # as in a file so long that a call's going on is unlikely
+    starts: list[int | None] = []
+    run = pyav_reader.Reader._run
+    monkeypatch.setattr(pyav_reader.Reader, "_run", lambda self, time: (starts.append(time), run(self, time))[1])
+    frames = opened(film_folder, "gop_250.mp4", "pyav")
+    for number in range(20, 60):
+        assert shown(frames, [number]) == [number]
+    assert len(starts) <= 3  # the opening, the first frame, the second
+
+
+def test_decoding_never_ends_before_what_may_be_half_a_frame(film_folder: Path) -> None:
+    index = opened(film_folder, "b_frames.mp4", "pyav").index
+    wanted = Wanted(index, [3, 31])
+    first, second = (int(index.pts[number]) for number in (3, 31))
+    assert not wanted.enough(int(index.pts[0]))
+    assert not wanted.enough(first)
+    assert not wanted.enough(first + 1)  # no frame of the index has this time
+    assert wanted.enough(int(index.pts[4]))
+    assert not Wanted(index, [3, 31], keyframe=int(index.keyframes[1])).enough(second)
