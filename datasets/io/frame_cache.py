@@ -31,7 +31,7 @@ from embodied_ssl.datasets.source import Box, Frames, Pixels
 from embodied_ssl.errors import BadItem
 from embodied_ssl.keys import digest
 
-VERSION = 1  # of the layout
+VERSION = 2  # of the layout, and of how frames are made small
 QUALITY = 90  # of JPEGs
 OPEN_FILES = 256  # each costs a file handle and 24 bytes a frame
 ALIGNED = 64

@@ -14,6 +14,7 @@ from av.video.reformatter import VideoReformatter
 from films import COUNT, KINDS, READERS, make, number_shown, shown
 
 from embodied_ssl.datasets.io import pyav_reader
+from embodied_ssl.datasets.io.frame_numbers import fitted
 from embodied_ssl.datasets.io.numbered import numbered, write_video
 from embodied_ssl.datasets.io.pyav_reader import Wanted
 from embodied_ssl.datasets.io.video import VideoFrames, backend
@@ -229,3 +230,19 @@ def test_decoding_never_ends_before_what_may_be_half_a_frame(film_folder: Path) 
     assert not wanted.enough(first + 1)  # no frame of the index has this time
     assert wanted.enough(int(index.pts[4]))
     assert not Wanted(index, [3, 31], keyframe=int(index.keyframes[1])).enough(second)
+
+
+@pytest.mark.parametrize("colours", ["yuv420p", "yuv422p", "yuv444p", "yuvj420p"])
+@pytest.mark.parametrize("short_side", [40, 130])
+def test_scaling_shifts_no_colour(colours: str, short_side: int) -> None:
+    draw, means = np.random.default_rng(0), []
+    frame = VideoFrame(128, 96, colours)
+    for plane in frame.planes:
+        levels = draw.integers(90, 166, (plane.height, plane.line_size), np.uint8)
+        plane.update(levels.tobytes())
+        means.append(levels[:, : plane.width].mean())
+    black, luma, chroma = (0, 1, 1) if "j" in colours else (16, 255 / 219, 255 / 224)
+    grey, blue, red = (means[0] - black) * luma, (means[1] - 128) * chroma, (means[2] - 128) * chroma
+    expected = [grey + 1.402 * red, grey - 0.344136 * blue - 0.714136 * red, grey + 1.772 * blue]  # BT.601
+    scaled = pyav_reader.upright(frame, 0, fitted((96, 128), short_side), VideoReformatter())
+    assert np.allclose(scaled.mean((0, 1)), expected, atol=0.4)
