@@ -256,7 +256,7 @@ def _request(
 @app.command()
 def simulate(
     out: Annotated[str, typer.Option(help="The folder to fill.")] = "",
-    task: Annotated[str, typer.Option(help="Of grasp, push, poke, with commas; or drive.")] = "grasp,push,poke",
+    task: Annotated[str, typer.Option(help="Of grasp, push, poke, observe, with commas; or drive.")] = "grasp,push,poke",
     episodes: Annotated[int, typer.Option(help="Interactions, or drives.")] = 300,
     seed: Seed = 0,
     robot: Annotated[str, typer.Option(help="jaw, panda or kuka.")] = "jaw",

@@ -27,6 +27,7 @@ from embodied_ssl.progress import Progress
 from embodied_ssl.report.report import Notes, write_report
 from embodied_ssl.report.run_report import run_sections
 from embodied_ssl.sim.collecting.collect import collect
+from embodied_ssl.sim.collecting.command import resolved
 from embodied_ssl.sim.collecting.engines import Processes
 from embodied_ssl.sim.drive.collect import collect as collect_drives
 from embodied_ssl.sim.drive.spec import DriveSpec
@@ -34,7 +35,7 @@ from embodied_ssl.sim.spec import Spec
 from embodied_ssl.start import Options
 from embodied_ssl.trainer import pretrain
 
-SPEC, DRIVES = Spec(episodes=900, renderer="tiny"), 60
+INTERACTIONS, DRIVES = 900, 60
 CAUTION = "A few minutes of training show that the parts work together. They do not show what a method can reach."
 
 
@@ -100,7 +101,8 @@ def _simulate(data: Path, progress: Progress) -> tuple[str, str, str]:
     """Interactions and drives; the folders of films, of drives in KITTI layout, and of labelled stills."""
     workers = min(2, os.cpu_count() or 1)
     touched, driven = data / "interactions", data / "drives"
-    collect(touched, SPEC, Processes(workers), resume=touched.exists(), progress=progress)
+    spec = Spec(episodes=INTERACTIONS, renderer=resolved("auto"))
+    collect(touched, spec, Processes(workers), resume=touched.exists(), progress=progress)
     collect_drives(driven, DriveSpec(drives=DRIVES), workers, driven.exists(), progress.update)
     return str(driven / "videos"), str(driven), str(driven / "stills")
 

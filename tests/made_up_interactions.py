@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from embodied_ssl.datasets.io.numbered import numbered, write_video
 from embodied_ssl.datasets.io.pictures import encode
 from embodied_ssl.keys import generator
+from embodied_ssl.sim.collecting.store import Manifest
 from embodied_ssl.sim.rows import depth_png, things_png
 from embodied_ssl.sim.schema import TASKS
-from embodied_ssl.sim.store import Manifest
 
 F4, F8 = pa.float32(), pa.float64()
 LENGTHS = {"grasp": 4, "push": 5, "poke": 4, "observe": 5}

@@ -17,13 +17,14 @@ from embodied_ssl.datasets.io.pictures import decode
 from embodied_ssl.sim import rows
 from embodied_ssl.sim.collecting import collect as module
 from embodied_ssl.sim.collecting.collect import collect, content_hash, interaction
+from embodied_ssl.sim.collecting.command import resolved
 from embodied_ssl.sim.collecting.engines import Processes
 from embodied_ssl.sim.collecting.identity import spec_in
 from embodied_ssl.sim.collecting.shards import rows as rows_of
 from embodied_ssl.sim.schema import TASKS
 from embodied_ssl.sim.spec import Pool, Randomise, Spec
 
-SPEC = Spec(episodes=10, size=(32, 32), per_shard=4, seed=5, renderer="tiny")
+SPEC = Spec(episodes=10, size=(32, 32), per_shard=4, seed=5, renderer=resolved("auto"))
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,7 @@ def script_of(tmp_path, out, spec, workers):
     script.write_text(f"""
 from pathlib import Path
 from embodied_ssl.sim.collecting.collect import collect
+from embodied_ssl.sim.collecting.command import resolved
 from embodied_ssl.sim.collecting.engines import Processes
 from embodied_ssl.sim.spec import Outputs, Pool, Randomise, Spec
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from made_up_interactions import make, row, write
 from embodied_ssl.cli import main
 from embodied_ssl.errors import UserError
 from embodied_ssl.files import TEMPORARY
+from embodied_ssl.sim.collecting.store import Manifest
 from embodied_ssl.sim.export import finishing, hdf5, lerobot, native
 from embodied_ssl.sim.export.columns import layout_of
 from embodied_ssl.sim.export.exporting import FORMATS, choices, export
-from embodied_ssl.sim.store import Manifest
 
 
 @pytest.fixture(scope="module")
