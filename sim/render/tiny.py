@@ -198,17 +198,17 @@ def _projection(camera: Camera) -> list[float]:
 def _view(picture: Sequence[object], camera: Camera, bodies: Sequence[int], ids: Sequence[int]) -> View:
     rgba, depth, seen = (np.asarray(part) for part in picture[2:5])
     size = camera.height, camera.width
-    seen = seen.reshape(size).astype(np.int64)
-    nothing = seen < 0
     names = np.full(max(bodies, default=0) + 2, NOTHING, np.int32)  # the last one is for -1
     names[list(bodies)] = ids
     near, far = camera.near, camera.far
-    metres = (far * near / (far - (far - near) * depth.reshape(size).astype(np.float64))).astype(np.float32)
-    metres[nothing] = far
+    metres = np.float32(far * near) / (np.float32(far) - np.float32(far - near) * depth.astype(np.float32).reshape(size))
     rgb = np.empty((*size, 3), np.uint8)
-    cv2.cvtColor(np.ascontiguousarray(rgba.reshape(*size, 4).astype(np.uint8, copy=False)), cv2.COLOR_RGBA2RGB, dst=rgb)
-    rgb[nothing] = VOID
-    return View(rgb, metres, names[seen])
+    cv2.cvtColor(np.ascontiguousarray(rgba.reshape(*size, 4), np.uint8), cv2.COLOR_RGBA2RGB, dst=rgb)
+    nothing = seen.reshape(size) < 0
+    if nothing.any():
+        metres[nothing] = far
+        rgb[nothing] = VOID
+    return View(rgb, metres, names.take(seen.reshape(size), mode="wrap"))
 
 
 def _quaternion(pose: Floats) -> list[float]:
