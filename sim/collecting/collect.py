@@ -1,13 +1,14 @@
 """Collect interactions into a folder of shards: item i of a seed is always the same, whoever makes it, in whatever order.
 
 `interaction` is a pure function of (specification, index). `collect` runs it over ranges, one shard at a time, and may be killed
-and resumed at will. The layout is ``OUT/manifest.json`` and ``OUT/shard-00000.parquet``, ...; see `rows` for columns.
+and resumed at will. The layout is ``OUT/manifest.json`` and ``OUT/shard-00000.parquet``, ...; see `sim.schema` for
+columns.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from embodied_ssl.sim.collecting.identity import identity, unusable
 from embodied_ssl.sim.collecting.shards import Failed, Made, Maker, ShardWork, count_of, range_of, trouble
 from embodied_ssl.sim.collecting.store import Manifest, filling, hash_of
 from embodied_ssl.sim.interaction import interaction
-from embodied_ssl.sim.rows import read_shard, shard_name
+from embodied_ssl.sim.rows import Row, read_shard, shard_name
 from embodied_ssl.sim.spec import Spec
 
 HERE, ALL, SILENT = Serial(), Part(), Silent()
@@ -51,6 +52,13 @@ class Summary:
     success: dict[str, float] = field(default_factory=dict)
     missing: int = 0
     left_out: list[dict[str, str]] = field(default_factory=list)
+
+
+def rows(spec: Spec, indices: Iterable[int], make: Maker = interaction) -> Iterator[Row]:
+    """Make interactions in this process, in memory: what `collect` writes, without a folder."""
+    check_spec(spec)
+    for index in indices:
+        yield make(spec, index)
 
 
 def collect(

@@ -6,14 +6,18 @@ failure costs the shard.
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from embodied_ssl import __version__
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.files import whole
 from embodied_ssl.piecework import Stopped, check_stop
@@ -25,7 +29,6 @@ from embodied_ssl.sim.schema import TASKS
 from embodied_ssl.sim.spec import Spec
 
 Maker = Callable[[Spec, int], Row]
-_VERSIONS = ("embodied-ssl", "numpy", "opencv-python", "pyarrow", "pybullet")
 
 
 @dataclass(frozen=True)
@@ -143,12 +146,6 @@ def range_of(spec: Spec, number: int) -> range:
     return range(start, min(start + spec.per_shard, spec.episodes))
 
 
-def rows(spec: Spec, indices: range, make: Maker) -> Iterator[Row]:
-    """Make interactions in this process, in memory."""
-    for index in indices:
-        yield make(spec, index)
-
-
 def successes(rows: list[Row]) -> dict[str, list[int]]:
     """For each task how many were tried, and how many succeeded."""
     found: dict[str, list[int]] = {}
@@ -160,8 +157,8 @@ def successes(rows: list[Row]) -> dict[str, list[int]]:
 
 
 def versions() -> dict[str, str]:
-    """What the bytes of a shard may depend on besides its specification."""
-    return {name: importlib.metadata.version(name) for name in _VERSIONS}
+    """What the bytes of a shard may depend on besides its specification: who encodes and writes."""
+    return {"embodied-ssl": __version__, "numpy": np.__version__, "opencv": cv2.__version__, "pyarrow": pa.__version__}
 
 
 def trouble(out: Path, name: str, facts: Mapping[str, Any] | None) -> str:
