@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -16,8 +17,9 @@ from embodied_ssl.sim.robots.hand import Unreachable
 from embodied_ssl.sim.rows import Row, depth_png, things_png
 from embodied_ssl.sim.schema import ACTIONS, TASKS
 from embodied_ssl.sim.spec import Outputs, Spec
-from embodied_ssl.sim.tasks import grasp, observe, poke, push
+from embodied_ssl.sim.tasks import grasp, observe, poke, push, soft
 from embodied_ssl.sim.tasks.outcome import Felt, Outcome, resample
+from embodied_ssl.sim.tasks.scene import Scene
 from embodied_ssl.sim.tasks.stage import Stage, Table, photograph, shared_stage
 
 ACTS: dict[str, ModuleType] = {"grasp": grasp, "push": push, "poke": poke, "observe": observe}
@@ -29,9 +31,21 @@ def task_of(spec: Spec, index: int) -> str:
     return spec.tasks[index % len(spec.tasks)]
 
 
+def player(task: str, spec: Spec) -> ModuleType:
+    """Who chooses and attempts an action of a task: pokes at soft things have a file of their own."""
+    return soft if spec.soft and task == "poke" else ACTS[task]
+
+
+def set_table(stage: Stage, task: str, index: int, scene: Scene | None = None) -> Table:
+    """Set the table for item ``index``, or for a scene of one's own."""
+    table: Table = soft.set_table(stage, index, scene) if player(task, stage.spec) is soft else stage.set_table(index, scene)
+    return table
+
+
 def choose(task: str, table: Table, spec: Spec, index: int, attempt: int = 0) -> tuple[float, ...]:
     """Draw the action of an item; ``attempt`` counts those that the robot could not reach."""
-    action: tuple[float, ...] = ACTS[task].choose(table, generator(spec.seed, "action", index, attempt))
+    draw = partial(player(task, spec).choose, table)
+    action: tuple[float, ...] = draw(generator(spec.seed, "action", index, attempt))
     return action
 
 
@@ -43,9 +57,9 @@ def play(stage: Stage, index: int) -> tuple[Table, Outcome, View]:
     """
     task = task_of(stage.spec, index)
     for attempt in range(_TRIES):
-        table = stage.set_table(index)
+        table = set_table(stage, task, index)
         try:
-            outcome: Outcome = ACTS[task].attempt(table, choose(task, table, stage.spec, index, attempt))
+            outcome: Outcome = player(task, stage.spec).attempt(table, choose(task, table, stage.spec, index, attempt))
         except Unreachable as error:  # what it began is undone by setting the table anew
             reason = str(error)
             continue
@@ -66,22 +80,24 @@ def interaction(spec: Spec, index: int) -> Row:
         A row as `schema.SCHEMA` says, pictures encoded.
     """
     table, outcome, after = play(shared_stage(spec), index)
-    task = task_of(spec, index)
+    return {"index": index, **facts(task_of(spec, index), table, outcome), **_pictures(table, outcome, after, spec, index)}
+
+
+def facts(task: str, table: Table, outcome: Outcome) -> Row:
+    """All of a row but its index and its pictures; to be asked before the table is set anew."""
     actions = {name: [0.0] * length for name, length in ACTIONS.items()}
     return {
-        "index": index,
         "task": TASKS.index(task),
         "success": outcome.success,
         **actions,
         task: list(outcome.action),
         "residual": outcome.residual,
         **_felt(outcome.felt),
-        **_acted(table, outcome.acted),
+        **_acted(table, outcome),
         **_drawn(table),
         "states_before": table.before.ravel().tolist(),
         "states_after": table.states().ravel().tolist(),
         "camera_pose_after": (outcome.second or table.camera).pose.ravel().tolist(),
-        **_pictures(table, outcome, after, spec, index),
     }
 
 
@@ -98,8 +114,9 @@ def _felt(felt: Felt) -> Row:
     }
 
 
-def _acted(table: Table, place: int) -> Row:
+def _acted(table: Table, outcome: Outcome) -> Row:
     """What is true of the thing that was acted on."""
+    place, elastic = outcome.acted, outcome.elastic
     scene, thing = table.scene, table.scene.things[place]
     return {
         "acted": thing.name,
@@ -114,6 +131,9 @@ def _acted(table: Table, place: int) -> Row:
         "restitution": thing.restitution,
         "stiffness": scene.stiffnesses[place],
         "damping": thing.damping,
+        "soft_mu": elastic.mu if elastic else 0.0,
+        "soft_lambda": elastic.lame if elastic else 0.0,
+        "soft_damping": elastic.damping if elastic else 0.0,
         "filled": thing.form.filled,
     }
 
@@ -176,6 +196,7 @@ def _pictures(table: Table, outcome: Outcome, after: View, spec: Spec, index: in
         "depth_after": depth_png(after.depth),
         "things_before": things_png(view.ids),
         "things_after": things_png(after.ids),
+        "deepest": None if outcome.deepest is None else coloured(outcome.deepest, "deepest"),
         "film": film,
         "wrist_before": None if first is None else coloured(first, "wrist before"),
         "wrist_after": None if last is None else coloured(last, "wrist after"),

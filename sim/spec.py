@@ -29,6 +29,9 @@ class Pool:
         restitution: share of speed kept.
         stiffness: N/m, log-evenly.
         damping: N s/m.
+        shear: modulus of soft blocks, Pa, log-evenly.
+        poisson: ratio of soft blocks; near 0.5, for rubber that keeps its volume, steps become many.
+        recovery: seconds in which a dent in a soft block shrinks e-fold.
     """
 
     kinds: tuple[str, ...] = ("primitives", "random")
@@ -43,6 +46,9 @@ class Pool:
     restitution: Range = (0.0, 0.3)
     stiffness: Range = (100.0, 3000.0)
     damping: Range = (5.0, 20.0)
+    shear: Range = (2e3, 2e4)
+    poisson: Range = (0.25, 0.4)
+    recovery: Range = (0.005, 0.03)
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,8 @@ class Spec:
         episodes: how many items.
         seed: chooses the pool and every draw.
         size: height and width of pictures.
+        soft: whether pokes are played on blocks of rubber, which bend, instead of rigid things with springy surfaces;
+            several times slower, and always with a floating tip.
         things: on a table, from, to (whole numbers).
         solver: "reference", "default" or "fast".
         robot: "jaw", "panda" or "kuka".
@@ -131,6 +139,7 @@ class Spec:
     episodes: int = 300
     seed: int = 0
     size: tuple[int, int] = (128, 128)
+    soft: bool = False
     things: tuple[int, int] = (3, 5)
     solver: str = "default"
     robot: str = "jaw"

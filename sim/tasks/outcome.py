@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.sim.camera import Camera, Floats, View
-from embodied_ssl.sim.robots.hand import Hand
+from embodied_ssl.sim.elastic import Elastic
+from embodied_ssl.sim.robots.hand import Hand, Unreachable
 from embodied_ssl.sim.senses import Senses
 from embodied_ssl.sim.solver import RATE
 from embodied_ssl.sim.tasks.stage import Table
@@ -61,6 +62,8 @@ class Outcome:
         felt: by the hand.
         residual: metres between where the hand should have stood and where it stood.
         second: another camera for the picture after; None for the same one.
+        deepest: a soft thing and the hand, as it was pressed most; None for rigid ones.
+        elastic: what a soft thing is made of; None for rigid ones.
     """
 
     acted: int
@@ -69,6 +72,18 @@ class Outcome:
     felt: Felt = field(default_factory=Felt)
     residual: float = 0.0
     second: Camera | None = None
+    deepest: View | None = None
+    elastic: Elastic | None = None
+
+
+def keep_clear(table: Table, hand: Hand) -> None:
+    """See that a hand has not come in inside a thing: it would be thrown out of it by forces that no robot has.
+
+    Raises:
+        Unreachable: it has.
+    """
+    if hand.overlaps(table.bodies):
+        raise Unreachable("a thing is where the hand would come in; choose a point that is free", 0.0)
 
 
 class Recorder:

@@ -20,7 +20,7 @@ import numpy as np
 from embodied_ssl.sim.camera import Floats
 from embodied_ssl.sim.robots.hand import Hand, acting
 from embodied_ssl.sim.solver import RATE
-from embodied_ssl.sim.tasks.outcome import Outcome, Recorder
+from embodied_ssl.sim.tasks.outcome import Outcome, Recorder, keep_clear
 from embodied_ssl.sim.tasks.stage import Table
 
 ACTION = ("row", "column", "slope", "intercept")
@@ -70,6 +70,7 @@ def attempt(table: Table, action: Sequence[float]) -> Outcome:
     if sunk_in(table, start, body):  # a hull spans hollows that are seen
         start[2] = table.top_of(place) + ABOVE
     with acting(table.robot.tip(start)) as hand:
+        keep_clear(table, hand)
         world.solve_finely()
         recorder = Recorder(
             table, hand, lambda senses: (senses.forces().sum(axis=1)[:, 2], start[2] - senses.where()[:, 2]), body

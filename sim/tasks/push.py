@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from embodied_ssl.sim.robots.hand import acting
-from embodied_ssl.sim.tasks.outcome import Outcome, Recorder
+from embodied_ssl.sim.tasks.outcome import Outcome, Recorder, keep_clear
 from embodied_ssl.sim.tasks.stage import Table
 
 ACTION = ("row", "column", "end_row", "end_column", "height")
@@ -64,6 +64,7 @@ def attempt(table: Table, action: Sequence[float]) -> Outcome:
     length = max(float(np.linalg.norm(way)), 1e-6)
     table.freeze(start, end, REACH)
     with acting(table.robot.finger(start, math.atan2(way[1], way[0]))) as hand:
+        keep_clear(table, hand)
         recorder = Recorder(
             table,
             hand,

@@ -7,7 +7,7 @@ the same scene can be played by several solvers, robots and renderers and the ou
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from embodied_ssl.sim.draws import colour
 from embodied_ssl.sim.objects.pool import thing
 from embodied_ssl.sim.objects.thing import Rest, Thing
 from embodied_ssl.sim.render.textures import BANK
-from embodied_ssl.sim.spec import Randomise, Range, Spec
+from embodied_ssl.sim.spec import Pool, Randomise, Range, Spec
 from embodied_ssl.sim.world import matrix, turned
 
 SPREAD = 0.12  # things stand within this of the table's middle, in x and y
@@ -149,13 +149,13 @@ def draw_places(rng: np.random.Generator, things: Sequence[Thing]) -> list[Place
     return places
 
 
-def draw_scene(spec: Spec, index: int) -> Scene:
-    """The scene of item ``index``."""
+def draw_scene(spec: Spec, index: int, make: Callable[[Pool, int, int], Thing] = thing) -> Scene:
+    """The scene of item ``index``, with thing k of the pool made by ``make(pool, seed, k)``."""
     ranges = spec.randomise
     rng = generator(spec.seed, "scene", index)
     wanted, distractors = whole_number(rng, spec.things), whole_number(rng, ranges.distractors)
     numbers = rng.permutation(spec.pool.objects)[: wanted + distractors]
-    things = [thing(spec.pool, spec.seed, int(number)) for number in numbers]
+    things = [make(spec.pool, spec.seed, int(number)) for number in numbers]
     places = draw_places(generator(spec.seed, "places", index), things)
     things = things[: len(places)]
     look = generator(spec.seed, "look", index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.keys import generator
 from embodied_ssl.sim import solids
 from embodied_ssl.sim.camera import Camera, Floats, View
+from embodied_ssl.sim.elastic import SoftWorld
 from embodied_ssl.sim.render.choose import open_renderer
 from embodied_ssl.sim.render.renderer import Drawn, Renderer
 from embodied_ssl.sim.render.textures import from_bank
@@ -152,6 +154,11 @@ class Stage:
         self.world = World(solved or solver(spec.solver))
         self._build()
 
+    @cached_property
+    def soft(self) -> SoftWorld:
+        """The other world, of things that bend, made when it is first needed."""
+        return SoftWorld()
+
     def _build(self) -> None:
         self.world.clear()
         self.robot = robot(self.spec.robot, self.world.client)
@@ -161,6 +168,8 @@ class Stage:
     def close(self) -> None:
         """Give world and renderer back."""
         self.world.close()
+        if "soft" in self.__dict__:
+            self.soft.close()
         self.renderer.close()
 
     def set_table(self, index: int, scene: Scene | None = None) -> Table:
