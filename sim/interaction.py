@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 
@@ -12,6 +13,7 @@ from embodied_ssl.datasets.io.pictures import encode
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import BadItem
 from embodied_ssl.keys import generator
+from embodied_ssl.sim import proposals
 from embodied_ssl.sim.camera import View
 from embodied_ssl.sim.robots.hand import Unreachable
 from embodied_ssl.sim.rows import Row, depth_png, things_png
@@ -45,6 +47,9 @@ def set_table(stage: Stage, task: str, index: int, scene: Scene | None = None) -
 def choose(task: str, table: Table, spec: Spec, index: int, attempt: int = 0) -> tuple[float, ...]:
     """Draw the action of an item; ``attempt`` counts those that the robot could not reach."""
     draw = partial(player(task, spec).choose, table)
+    if proposals.is_file(spec.sampler):
+        seen = replace(table.view, rgb=photograph(table.view, table.scene.noise, spec.seed, "noise", "before", index))
+        return proposals.choose(spec.sampler, task, seen, draw, (spec.seed, index, attempt))
     action: tuple[float, ...] = draw(generator(spec.seed, "action", index, attempt))
     return action
 

@@ -128,7 +128,8 @@ class Spec:
         solver: "reference", "default" or "fast".
         robot: "jaw", "panda" or "kuka".
         renderer: "gl" or "tiny".
-        sampler: "mixed" (near the middle and anywhere around), "random" (anywhere) or "centred".
+        sampler: "mixed" (near the middle and anywhere around), "random" (anywhere), "centred", or the path of a file of
+            proposals that ends in .py (see `proposals`).
         per_shard: items in a shard.
         pool: the things there are.
         randomise: what differs from picture to picture.

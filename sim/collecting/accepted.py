@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embodied_ssl.errors import UserError, suggest
+from embodied_ssl.sim import proposals
 from embodied_ssl.sim.objects import pool
 from embodied_ssl.sim.schema import TASKS
 from embodied_ssl.sim.spec import Spec
@@ -47,7 +48,9 @@ def check_spec(spec: Spec) -> None:
     check_request(spec.tasks, spec.episodes, spec.size)
     for name, accepted in CHOICES.items():
         given = getattr(spec, name)
-        if given not in accepted:
+        if name == "sampler" and proposals.is_file(given):
+            proposals.opened(given)
+        elif given not in accepted:
             raise UserError(f"{name}={given} is not accepted{suggest(given, accepted)}")
     if spec.seed < 0:
         raise UserError(f"--seed is {spec.seed}; give a whole number of at least 0")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from embodied_ssl.errors import BadItem
+from embodied_ssl.sim import proposals
 from embodied_ssl.sim.client import engine
 from embodied_ssl.sim.objects.own import fingerprint, survey
 from embodied_ssl.sim.render.choose import process_renderer
@@ -21,9 +22,11 @@ def identity(spec: Spec) -> dict[str, Any]:
     """Everything that two runs must share for their shards to belong together, as JSON has it.
 
     Raises:
-        UserError: the user's own things cannot be read, or there is no such renderer here.
+        UserError: the user's own things, or a file of proposals, cannot be read, or there is no such renderer here.
     """
     made_with = {"engine": engine(), "drawn_by": drawn_by(spec.renderer), "own_things": fingerprint(spec.pool)}
+    if proposals.is_file(spec.sampler):
+        made_with["proposals"] = proposals.fingerprint(spec.sampler)
     return {"kind": KIND, "format": FORMAT, **dataclasses.asdict(spec), **made_with}
 
 
