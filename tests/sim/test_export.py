@@ -1,5 +1,6 @@
 """Exports of every format: the same bytes each time, whole or not there, and what is wrong is named."""
 
+import importlib
 import json
 import os
 import shutil
@@ -14,8 +15,9 @@ from embodied_ssl.errors import UserError
 from embodied_ssl.files import TEMPORARY
 from embodied_ssl.sim.collecting.store import Manifest
 from embodied_ssl.sim.export import finishing, hdf5, lerobot, native
-from embodied_ssl.sim.export.columns import layout_of
+from embodied_ssl.sim.export.columns import COMPONENTS, layout_of
 from embodied_ssl.sim.export.exporting import FORMATS, choices, export
+from embodied_ssl.sim.schema import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +226,11 @@ def test_columns_are_told_by_what_they_hold(folder):
     assert layout.rate == 10
     assert [camera.name for camera in layout.cameras] == ["top"]
     assert layout.states[-3:] == ("tool.0", "tool.1", "tool.2")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_components_of_actions_have_the_names_that_their_tasks_give_them(task):
+    assert COMPONENTS[task] == importlib.import_module(f"embodied_ssl.sim.tasks.{task}").ACTION
 
 
 def run(*arguments):
