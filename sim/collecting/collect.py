@@ -96,12 +96,12 @@ def collect(
         filled = _Filling(manifest, spec, progress)
         filled.check(numbers)
         failed = filled.fill(engine, make)
+        manifest.take_in_others(names)
         return _summary(manifest, spec, filled.made, failed)
 
 
 def _summary(manifest: Manifest, spec: Spec, made: int, failed: list[dict[str, str]]) -> Summary:
     """What is there in the end; the manifest is finished if that is everything."""
-    manifest.take_in_facts()
     missing = count_of(spec) - len(manifest.pieces)
     if not missing:
         manifest.finish()

@@ -83,6 +83,7 @@ class Manifest:
     def drop(self, name: str) -> None:
         """Forget a piece that is not what it was."""
         self.pieces.pop(name, None)
+        self.sha256 = ""
         (self.folder / FACTS / f"{name}.json").unlink(missing_ok=True)
 
     @classmethod
@@ -101,10 +102,15 @@ class Manifest:
             raise UserError(f"'{path}' cannot be read ({error.strerror}); give a folder that simulate has written") from None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"'{path}' is not a manifest of simulated data; give a folder that simulate has written") from None
-        found.take_in_facts()
+        found._take_in_facts()
         return found
 
-    def take_in_facts(self) -> None:
+    def take_in_others(self, own: Collection[str]) -> None:
+        """List what other processes have finished since; of our own pieces, ``own``, we know better."""
+        found = Manifest.load(self.folder).pieces
+        self.pieces |= {name: facts for name, facts in found.items() if name not in own}
+
+    def _take_in_facts(self) -> None:
         """Read the facts of pieces that this or other processes have finished since; those of other data sets do not count."""
         place, own = self.folder / FACTS, hash_of(self.spec)
         for path in sorted(place.rglob("*.json")) if place.is_dir() else []:

@@ -60,6 +60,21 @@ def test_parts_fill_one_folder(tmp_path, spec, whole, order):
     assert collect(out, spec, part=Part(2, 3), make=made_up).made == 0  # again: nothing to do
 
 
+def test_a_part_that_ends_while_another_finishes_the_folder(tmp_path, spec, whole):
+    out = tmp_path / "set"
+
+    def meanwhile(spec, index):
+        if index == 23:  # in the last shard of part 2, all else being there
+            collect(out, spec, part=Part(1, 2), make=made_up)
+            collect(out, spec, part=Part(2, 2), make=made_up)  # the same part by mistake: it finishes the folder
+            assert not (out / "facts").exists()
+        return made_up(spec, index)
+
+    summary = collect(out, spec, part=Part(2, 2), make=meanwhile)
+    assert (summary.made, summary.missing, summary.sha256) == (12, 0, whole[1])
+    assert verify(out).whole
+
+
 def test_parts_in_folders_of_their_own_are_joined_by_copying(tmp_path, spec, whole):
     for number in (1, 2):
         assert collect(tmp_path / f"part{number}", spec, part=Part(number, 2), make=made_up).missing == 3
