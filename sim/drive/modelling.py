@@ -42,6 +42,11 @@ class Finish:
         r, g, b = (min(1.0, max(0.0, factor * value)) for value in self.colour)
         return replace(self, colour=(r, g, b))
 
+    @property
+    def plain(self) -> Finish:
+        """The same colour without a texture."""
+        return Finish(self.colour)
+
 
 @dataclass(frozen=True, eq=False)
 class Part:

@@ -112,7 +112,7 @@ class Room:
         return scene
 
 
-def furnish(kind: str, rng: np.random.Generator, custom: float = 0.25, textured: bool = False) -> Room:
+def furnish(kind: str, rng: np.random.Generator, custom: float = 0.15, textured: bool = False) -> Room:
     """Draw a room of a kind with all the pieces that make it.
 
     Args:

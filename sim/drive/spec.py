@@ -36,7 +36,7 @@ class Indoors:
     turning: Range = (0.25, 0.5)
     turn: Range = (0.5, 0.9)
     stretch: Range = (0.8, 1.2)
-    custom: float = 0.25
+    custom: float = 0.15
 
 
 @dataclass(frozen=True)

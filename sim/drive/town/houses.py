@@ -9,9 +9,9 @@ import numpy as np
 
 from embodied_ssl.sim.draws import colour
 from embodied_ssl.sim.drive.modelling import Finish, Part, box, pane
-from embodied_ssl.sim.drive.scheme import WHITE, about
+from embodied_ssl.sim.drive.scheme import WHITE
 
-Make = Callable[[np.random.Generator, Finish], list[Part]]
+Make = Callable[[np.random.Generator, Finish, Finish], list[Part]]  # from where, walls, roof
 _GLASS = Finish((0.35, 0.45, 0.55))
 _OUT = 0.012  # panes lie this far before what they are let into
 
@@ -62,22 +62,15 @@ def _frame(rng: np.random.Generator) -> Finish:
     return WHITE if rng.uniform() < 0.7 else Finish(colour(rng, (0.2, 0.6))).shade(0.7)
 
 
-def _roof(rng: np.random.Generator) -> Finish:
-    tone = rng.uniform()
-    if tone < 0.5:
-        return about(rng, (0.02, 0.55, 0.5))  # tiles
-    return about(rng, (0.6, 0.08, 0.35))  # slate
-
-
-def gabled(rng: np.random.Generator, wall: Finish) -> list[Part]:
+def gabled(rng: np.random.Generator, wall: Finish, roof: Finish) -> list[Part]:
     """A family's house of one to three storeys under a gable or hip roof, with a chimney."""
     w, d, count = rng.uniform(6.5, 9.0), rng.uniform(7.0, 8.0), int(rng.integers(1, 4))
-    h, rise, frame, roof = 2.8 * count + 0.2, rng.uniform(2.0, 3.2), _frame(rng), _roof(rng)
+    h, rise, frame = 2.8 * count + 0.2, rng.uniform(2.0, 3.2), _frame(rng)
     side = int(rng.choice([-1, 1]))
     hip = rng.uniform() < 0.3
     parts = [
         box(w, d, h, (0, d / 2, h / 2), wall),
-        box(w + 0.02, d + 0.02, 0.5, (0, d / 2, 0.25), wall.shade(0.7)),
+        box(w + 0.02, d + 0.02, 0.5, (0, d / 2, 0.25), wall.plain.shade(0.7)),
     ]
     if rng.uniform() < 0.35:  # the gable looks to the street
         parts.append(Part("box", (w + 0.7, d + 0.7, rise), (0, d / 2, h + rise / 2), roof, taper=(0.0, 1.0)))
@@ -85,19 +78,19 @@ def gabled(rng: np.random.Generator, wall: Finish) -> list[Part]:
         parts += _window(0.0, h + 0.75, 0.8, 0.8, frame, out=0.36)
     else:
         parts.append(Part("box", (w + 0.6, d + 0.8, rise), (0, d / 2, h + rise / 2), roof, taper=(0.5 if hip else 1.0, 0.0)))
-    parts.append(box(0.6, 0.6, rise + 0.9, (side * w * 0.2, d * 0.65, h + (rise + 0.9) / 2), wall.shade(0.75)))
+    parts.append(box(0.6, 0.6, rise + 0.9, (side * w * 0.2, d * 0.65, h + (rise + 0.9) / 2), wall.plain.shade(0.75)))
     parts += _door(side * w * 0.3, Finish(colour(rng)).shade(0.8), frame)
     parts += _window(-side * w * 0.18, 1.5, min(2.2, w * 0.3), 1.4, frame)
     return [*parts, *_storeys(rng, w, count, 1, frame), *_sides(w, d, count, frame)]
 
 
-def block_of_flats(rng: np.random.Generator, wall: Finish) -> list[Part]:
+def block_of_flats(rng: np.random.Generator, wall: Finish, roof: Finish) -> list[Part]:
     """Three to five storeys under a flat roof, balconies now and then."""
     w, d, count = rng.uniform(9.0, 11.5), rng.uniform(7.5, 8.0), int(rng.integers(3, 6))
     h, frame = 2.8 * count + 0.4, _frame(rng)
     parts = [
         box(w, d, h, (0, d / 2, h / 2), wall),
-        box(w + 0.3, d + 0.3, 0.3, (0, d / 2, h), wall.shade(0.8)),
+        box(w + 0.3, d + 0.3, 0.3, (0, d / 2, h), wall.plain.shade(0.8)),
         *_door(0.0, Finish(colour(rng)).shade(0.7), frame),
         *_storeys(rng, w, count, 1, frame),
         *_sides(w, d, count, frame),
@@ -107,15 +100,15 @@ def block_of_flats(rng: np.random.Generator, wall: Finish) -> list[Part]:
         paint = Finish(colour(rng, (0.1, 0.5)))
         for storey in range(1, count):
             for x in (-w * 0.3, w * 0.3):
-                parts.append(box(2.4, 1.0, 0.12, (x, -0.5, 2.8 * storey + 0.3), wall.shade(0.85)))
+                parts.append(box(2.4, 1.0, 0.12, (x, -0.5, 2.8 * storey + 0.3), wall.plain.shade(0.85)))
                 parts.append(box(2.4, 0.06, 0.85, (x, -0.97, 2.8 * storey + 0.75), paint))
     return parts
 
 
-def shop_house(rng: np.random.Generator, wall: Finish) -> list[Part]:
+def shop_house(rng: np.random.Generator, wall: Finish, roof: Finish) -> list[Part]:
     """A shop with a wide window, an awning and a sign, and flats above."""
     w, d, count = rng.uniform(7.0, 9.5), rng.uniform(7.0, 8.0), int(rng.integers(2, 4))
-    h, frame, roof, sign = 2.8 * count + 0.4, _frame(rng), _roof(rng), Finish(colour(rng))
+    h, frame, sign = 2.8 * count + 0.4, _frame(rng), Finish(colour(rng))
     awning = Finish(colour(rng))
     parts = [
         box(w, d, h, (0, d / 2, h / 2), wall),
@@ -130,7 +123,7 @@ def shop_house(rng: np.random.Generator, wall: Finish) -> list[Part]:
     return [*parts, *_storeys(rng, w, count, 1, frame), *_sides(w, d, count, frame)]
 
 
-def modern(rng: np.random.Generator, wall: Finish) -> list[Part]:
+def modern(rng: np.random.Generator, wall: Finish, roof: Finish) -> list[Part]:
     """Two boxes on one another with wide panes and a garage door."""
     w, d, frame = rng.uniform(8.0, 9.5), rng.uniform(7.0, 8.0), Finish((0.25, 0.26, 0.28))
     shift = rng.uniform(-0.8, 0.8)
@@ -150,13 +143,13 @@ def modern(rng: np.random.Generator, wall: Finish) -> list[Part]:
     return [*parts, *_sides(w, d, 1, frame)]
 
 
-def church(rng: np.random.Generator, wall: Finish) -> list[Part]:
+def church(rng: np.random.Generator, wall: Finish, roof: Finish) -> list[Part]:
     """A nave with tall windows behind a tower with a pointed roof."""
-    w, d, roof, glass = 7.0, 8.0, _roof(rng), Finish((0.3, 0.35, 0.55))
+    w, d, glass = 7.0, 8.0, Finish((0.3, 0.35, 0.55))
     parts = [
         box(w, d, 6.0, (0, d / 2, 3.0), wall),
         Part("box", (w + 0.5, d + 0.4, 3.5), (0, d / 2, 7.75), roof, taper=(0.0, 1.0)),
-        box(3.2, 3.2, 11.0, (0, 1.6, 5.5), wall.shade(0.95)),
+        box(3.2, 3.2, 11.0, (0, 1.6, 5.5), wall),
         Part("box", (3.6, 3.6, 5.0), (0, 1.6, 13.5), roof, taper=(0.0, 0.0)),
         pane(1.6, 2.6, (0, -_OUT, 1.3), Finish((0.35, 0.2, 0.12))),
         pane(0.9, 1.6, (0, -_OUT, 9.0), glass),

@@ -8,7 +8,8 @@ from functools import cache
 import numpy as np
 
 from embodied_ssl.datasets.source import Pixels
-from embodied_ssl.sim.camera import Floats, Light, Vector
+from embodied_ssl.sim.camera import Light, Vector
+from embodied_ssl.sim.drive.surfaces import smooth
 from embodied_ssl.sim.mesh import Mesh
 from embodied_ssl.sim.render.renderer import Drawn
 
@@ -70,30 +71,18 @@ def _dome() -> Mesh:
     )
 
 
-def _smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> Floats:
-    """Noise in 0..1 that repeats along the second axis [height, width]."""
-    grid = rng.uniform(size=(max(2, cells // 2), cells))
-    rows, columns = np.linspace(0, len(grid) - 1.001, height), np.arange(width) * cells / width
-    r, c = rows.astype(int), columns.astype(int)
-    fr, fc = (rows - r)[:, None], (columns - c)[None]
-    fr, fc = fr * fr * (3 - 2 * fr), fc * fc * (3 - 2 * fc)
-    after = (c + 1) % cells
-    upper = grid[r][:, c] * (1 - fc) + grid[r][:, after] * fc
-    lower = grid[r + 1][:, c] * (1 - fc) + grid[r + 1][:, after] * fc
-    return np.asarray(upper * (1 - fr) + lower * fr)
-
-
 def paint(weather: Weather, rng: np.random.Generator) -> Pixels:
     """The dome's texture, its top row the zenith: uint8 [128, 512, 3]."""
     height, width = 128, 512
     rise = np.linspace(_HIGH, _LOW, height)[:, None]
     share = np.clip(rise / 0.9, 0, 1)[..., None] ** 0.6
     sky = np.array(weather.horizon) * (1 - share) + np.array(weather.zenith) * share
-    noise = sum(_smooth_noise(rng, height, width, cells) * weight for cells, weight in ((6, 0.5), (14, 0.3), (40, 0.2)))
+    layers = ((3, 6, 0.5), (7, 14, 0.3), (20, 40, 0.2))
+    noise = sum(smooth(rng, (height, width), (rows, columns)) * weight for rows, columns, weight in layers)
     cover = np.clip((noise - (0.75 - 0.5 * weather.clouds)) * 5, 0, 1) * np.clip(rise * 4, 0, 1)
     white = 0.95 - 0.25 * np.clip(noise - 0.5, 0, 1)
     picture = sky * (1 - 0.85 * cover[..., None]) + (white * 0.85 * cover)[..., None]
-    ridge = 0.02 + 0.07 * _smooth_noise(rng, 2, width, 24)[0] + 0.02 * _smooth_noise(rng, 2, width, 90)[0]
+    ridge = 0.02 + 0.07 * smooth(rng, (1, width), (1, 24))[0] + 0.02 * smooth(rng, (1, width), (1, 90))[0]
     picture = np.where((rise < ridge[None])[..., None], np.array(weather.hills), picture)
     found = (255 * np.clip(picture, 0, 1)).round().astype(np.uint8)
     found.flags.writeable = False  # so that renderers need not look whether it has changed

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from embodied_ssl.sim.camera import Camera, Floats, Light
-from embodied_ssl.sim.draws import colour
-from embodied_ssl.sim.drive.modelling import Finish, Palette, Part, bounds, drawn, turned
+from embodied_ssl.sim.camera import Camera, Floats, Light, Vector
+from embodied_ssl.sim.drive.modelling import Finish, Part, drawn, turned
 from embodied_ssl.sim.drive.scheme import about
-from embodied_ssl.sim.drive.town import cars, houses, roadside, sky
+from embodied_ssl.sim.drive.surfaces import draw_surface
+from embodied_ssl.sim.drive.town import sky
 from embodied_ssl.sim.drive.town.ground import CORNER, KERB, PARKING, PAVEMENT, carriageway, marks, pavements
+from embodied_ssl.sim.drive.town.stock import STOCKS, Model, Stock, stock_of
 from embodied_ssl.sim.render.renderer import Drawn
 
 LINES = 4  # streets each way
@@ -26,28 +27,19 @@ PITCH = (38.0, 50.0)  # from one street's middle line to the next
 _OUTSKIRTS = 15.0  # depth of the rows of houses around the town
 _CLEAR = 13.0  # no car parks nearer than this to a junction's middle
 _SHADOWS, _BEHIND = 40.0, 15.0  # what is this near, and no farther behind, may cast a shadow into the picture
-_WALLS = (0.0, 0.09, 0.1, 0.02, 0.55, 0.13)  # customary hues
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """Something that stands in many places: its parts, and the box around them in its own frame."""
-
-    name: str
-    parts: list[Part]
-    low: Floats
-    high: Floats
+_GROUNDS = ((0.25, 0.5, 0.5), (0.1, 0.06, 0.6), (0.27, 0.5, 0.5))  # fields, paving, lawns
 
 
 @dataclass(frozen=True, eq=False)
 class Standing:
-    """A model in its place: ``yaw`` about z, then moved to x, y, z."""
+    """A model in its place: ``yaw`` about z, then moved to x, y, z; its colours are multiplied by ``tint``."""
 
     model: Model
     x: float
     y: float
     z: float
     yaw: float
+    tint: Vector = (1.0, 1.0, 1.0)
 
     @property
     def pose(self) -> Floats:
@@ -86,16 +78,15 @@ class Town:
 
     def finish(self) -> None:
         """Make what renderers are given; to be called when everything stands."""
-        models = list(dict.fromkeys(each.model for each in self.standing))
-        palette = Palette(part.finish for model in models for part in model.parts)
-        made = {model: drawn(model.parts, palette) for model in models}
         balls = []
         for number, each in enumerate(self.standing):
-            middle, reach = (each.model.low + each.model.high) / 2, float(np.linalg.norm(each.model.high - each.model.low)) / 2
-            for thing in made[each.model]:
-                self._things.append(replace(thing, pose=each.pose, id=number + 1))
+            pose, middle = each.pose, (each.model.low + each.model.high) / 2
+            ball = [*(pose[:3, :3] @ middle + pose[:3, 3]), float(np.linalg.norm(each.model.high - each.model.low)) / 2]
+            for thing in each.model.things:
+                r, g, b = (one * tint for one, tint in zip(thing.colour, each.tint, strict=True))
+                self._things.append(Drawn(thing.mesh, pose, (r, g, b), number + 1, thing.texture, thing.size))
                 self._shadowless.append(replace(self._things[-1], shadow=False))
-                balls.append([*(each.pose[:3, :3] @ middle + each.pose[:3, 3]), reach])
+                balls.append(ball)
         self._balls = np.array(balls)
 
     def seen(self, camera: Camera, light: Light, steady: bool = False) -> list[Drawn]:
@@ -122,49 +113,14 @@ class Town:
         return [*self.ground, *things, sky.dome(self.weather, light, camera.position)]
 
 
-def _model(name: str, parts: list[Part]) -> Model:
-    low, high = bounds(parts)
-    return Model(name, parts, low, high)
-
-
-@dataclass(frozen=True)
-class _Stock:
-    """The models of one town."""
-
-    houses: list[Model]
-    cars: list[Model]
-    trees: list[Model]
-    far_trees: list[Model]
-    hedges: list[Model]
-    small: list[Model]
-    lamp: Model
-    light: Model
-    shelter: Model
-    church: Model
-
-
-def _stock(rng: np.random.Generator, walls: Sequence[Finish]) -> _Stock:
-    """Draw the models."""
-
-    def wall() -> Finish:
-        return walls[int(rng.integers(len(walls)))]
-
-    def car_paint() -> Finish:
-        grey = float(rng.choice([0.9, 0.75, 0.5, 0.2, 0.1]))
-        return Finish((grey, grey, grey)) if rng.uniform() < 0.5 else Finish(colour(rng, (0.5, 0.9))).shade(0.85)
-
-    return _Stock(
-        [_model(make.__name__, make(rng, wall())) for make in (*houses.HOUSES, *houses.HOUSES)],
-        [_model(make.__name__, make(rng, car_paint())) for make in (*cars.CARS, *cars.CARS)],
-        [_model(make.__name__, make(rng)) for make in (*roadside.TREES, *roadside.TREES)],
-        [_model("far_tree", roadside.far_tree(rng)) for _ in range(5)],
-        [_model("hedge", roadside.hedge(rng)) for _ in range(4)],
-        [_model(make.__name__, make(rng)) for make in roadside.SMALL],
-        _model("lamp_post", roadside.lamp_post(rng)),
-        _model("traffic_light", roadside.traffic_light(rng)),
-        _model("shelter", roadside.shelter(rng)),
-        _model("church", houses.church(rng, wall())),
-    )
+def _grounds(rng: np.random.Generator, textured: bool) -> list[Finish]:
+    """Asphalt, fields, paving and lawns."""
+    grey = float(rng.uniform(0.28, 0.45))
+    plain = [Finish((grey, grey, grey * 1.03)), *(about(rng, hsv) for hsv in _GROUNDS)]
+    if not textured:
+        return plain
+    kinds = (("asphalt", 3.0), ("grass", 12.0), (str(rng.choice(["tiles", "stone", "brick"])), 1.5), ("grass", 1.5))
+    return [replace(each, texture=draw_surface(rng, kind), size=size) for each, (kind, size) in zip(plain, kinds, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -176,10 +132,10 @@ class _Side:
     yaw: float
     half: float
 
-    def put(self, model: Model, x: float, y: float, yaw: float = 0.0, z: float = 0.12) -> None:
+    def put(self, model: Model, x: float, y: float, yaw: float = 0.0, z: float = 0.12, tint: Vector = (1.0, 1.0, 1.0)) -> None:
         """Stand a model there."""
         dx, dy = turned(x, y, self.yaw)
-        self.town.standing.append(Standing(model, self.origin[0] + dx, self.origin[1] + dy, z, self.yaw + yaw))
+        self.town.standing.append(Standing(model, self.origin[0] + dx, self.origin[1] + dy, z, self.yaw + yaw, tint))
 
 
 def _sides(town: Town, low: Floats, high: Floats, which: Sequence[int]) -> Iterator[tuple[int, _Side]]:
@@ -194,7 +150,7 @@ def _pick(rng: np.random.Generator, models: Sequence[Model]) -> Model:
     return models[int(rng.integers(len(models)))]
 
 
-def _build_row(side: _Side, stock: _Stock, rng: np.random.Generator, begin: float) -> None:
+def _build_row(side: _Side, stock: Stock, rng: np.random.Generator, begin: float) -> None:
     """Houses in a row with gardens before them, from ``begin`` short of either corner."""
     garden = float(rng.uniform(1.8, 3.2))
     at, stop = -side.half + begin, side.half - begin
@@ -204,7 +160,8 @@ def _build_row(side: _Side, stock: _Stock, rng: np.random.Generator, begin: floa
         wide = float(model.high[0] - model.low[0])
         if at + wide > stop:
             break
-        side.put(model, at - float(model.low[0]), PAVEMENT + garden)
+        r, g, b = (float(value) for value in rng.uniform(0.82, 1.0, 3))
+        side.put(model, at - float(model.low[0]), PAVEMENT + garden, tint=(r, g, b))
         at += wide
     for x in np.arange(-side.half + 4.0, side.half - 4.0, 2.5):
         if rng.uniform() < 0.55:
@@ -213,7 +170,7 @@ def _build_row(side: _Side, stock: _Stock, rng: np.random.Generator, begin: floa
             side.put(stock.small[-1], float(x), PAVEMENT + 1.0)
 
 
-def _build_pavement(side: _Side, stock: _Stock, rng: np.random.Generator) -> None:
+def _build_pavement(side: _Side, stock: Stock, rng: np.random.Generator) -> None:
     """Lamp posts, trees and small things along the kerb, and a light at the corner where one stops."""
     leafy, first = rng.uniform(0.1, 0.9), float(rng.uniform(0, 4))
     edge = side.half - CORNER
@@ -228,7 +185,7 @@ def _build_pavement(side: _Side, stock: _Stock, rng: np.random.Generator) -> Non
         side.put(stock.shelter, float(rng.uniform(-0.4, 0.4) * edge), 1.1)
 
 
-def _park(side: _Side, stock: _Stock, rng: np.random.Generator) -> None:
+def _park(side: _Side, stock: Stock, rng: np.random.Generator) -> None:
     """Cars at the kerb, most of them facing with the traffic."""
     full, at, stop = rng.uniform(0.2, 0.85), -side.half - KERB + _CLEAR, side.half + KERB - _CLEAR
     while True:
@@ -270,7 +227,7 @@ def _streets(town: Town, rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-def _lights(town: Town, stock: _Stock, rng: np.random.Generator) -> None:
+def _lights(town: Town, stock: Stock, rng: np.random.Generator) -> None:
     """Traffic lights at half of the junctions, on the right before each, looking at who comes."""
     for x in town.across[1:-1]:
         for y in town.along[1:-1]:
@@ -280,7 +237,7 @@ def _lights(town: Town, stock: _Stock, rng: np.random.Generator) -> None:
                     town.standing.append(Standing(stock.light, float(x + dx), float(y + dy), 0.12, k * math.pi / 2))
 
 
-def _outskirts(town: Town, stock: _Stock, rng: np.random.Generator) -> None:
+def _outskirts(town: Town, stock: Stock, rng: np.random.Generator) -> None:
     """Trees in the fields around."""
     low = np.array([town.across[0], town.along[0]]) - 2 * _OUTSKIRTS
     high = np.array([town.across[-1], town.along[-1]]) + 2 * _OUTSKIRTS
@@ -299,8 +256,7 @@ def build_town(rng: np.random.Generator, textured: bool = False) -> Town:
     """
     lines = [np.concatenate([[0.0], np.cumsum(rng.uniform(*PITCH, LINES - 1))]) for _ in range(2)]
     town = Town(lines[0] - lines[0].mean(), lines[1] - lines[1].mean())
-    walls = [about(rng, (float(rng.choice(_WALLS)), rng.uniform(0.05, 0.45), rng.uniform(0.55, 0.95))) for _ in range(7)]
-    stock = _stock(rng, walls)
+    stock = stock_of(int(rng.integers(STOCKS)), textured)
     blocks = []
     for low, high, which in _blocks(town.across, town.along):
         blocks.append((low, high))
@@ -311,12 +267,10 @@ def build_town(rng: np.random.Generator, textured: bool = False) -> Town:
             _park(side, stock, rng)
     _lights(town, stock, rng)
     _outskirts(town, stock, rng)
-    grey = float(rng.uniform(0.28, 0.42))
-    asphalt, field_ = Finish((grey, grey, grey * 1.03)), about(rng, (0.25, 0.5, 0.5))
-    stone, paving = Finish((0.68, 0.68, 0.66)), about(rng, (0.1, 0.06, 0.6))
+    asphalt, field_, paving, lawn = _grounds(rng, textured)
     low, high = np.array([town.across[0], town.along[0]]) - KERB, np.array([town.across[-1], town.along[-1]]) + KERB
     town.ground += carriageway(low, high, asphalt, field_)
-    town.ground += pavements(blocks, stone, paving, about(rng, (0.27, 0.5, 0.5)))
+    town.ground += pavements(blocks, Finish((0.68, 0.68, 0.66)), paving, lawn)
     town.ground += drawn(_streets(town, rng), shadow=False)
     town.weather = sky.paint(sky.draw_weather(rng), rng)
     town.finish()
