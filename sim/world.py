@@ -24,6 +24,7 @@ from embodied_ssl.sim.solver import RATE, SOLVERS, Solver
 
 GRAVITY = 9.81
 TABLE = 4.0  # metres across
+_SKIN = 1e-4  # metres by which a hull is touched outside of what is seen; PyBullet's own 1 mm would let things hover
 _STILL, _ALL = 2, 0xFFFF  # Bullet's group of what never moves, to which the table belongs, and all groups
 UPRIGHT: Quaternion = (0.0, 0.0, 0.0, 1.0)
 
@@ -160,6 +161,7 @@ class World:
             spinningFriction=surface.spinning,
             rollingFriction=surface.rolling,
             restitution=surface.restitution,
+            collisionMargin=_SKIN,
         )
 
     def set_damping(self, body: int, linear: float, angular: float) -> None:
