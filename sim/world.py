@@ -120,7 +120,11 @@ class World:
     def shape(self, form: Form) -> int:
         """What is touched of a form, in PyBullet's keeping; made once."""
         if form not in self._shapes:
-            self._shapes[form] = self._make(form.touched)
+            made = self._shapes[form] = self._make(form.touched)
+            # The skin belongs to the shape, and the inertia of a body to the skin that it is made with: so before any is made.
+            body = self.client.createMultiBody(1.0, made, -1, useMaximalCoordinates=1)
+            self.client.changeDynamics(body, -1, collisionMargin=_SKIN)
+            self.client.removeBody(body)
         return self._shapes[form]
 
     def _make(self, touched: Primitive | tuple[Floats, ...]) -> int:
@@ -161,7 +165,6 @@ class World:
             spinningFriction=surface.spinning,
             rollingFriction=surface.rolling,
             restitution=surface.restitution,
-            collisionMargin=_SKIN,
         )
 
     def set_damping(self, body: int, linear: float, angular: float) -> None:

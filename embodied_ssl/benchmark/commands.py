@@ -1,4 +1,4 @@
-"""The commands that measure: ``embodied-ssl bench video``, ``bench simulate`` and ``bench fidelity``."""
+"""The commands that measure: ``embodied-ssl bench video``, ``bench simulate``, ``bench fidelity``, ``bench determinism``."""
 
 from __future__ import annotations
 
@@ -78,12 +78,40 @@ def fidelity(
     from embodied_ssl.benchmark import fidelity as measured
     from embodied_ssl.benchmark.tables import markdown_table, text_table
     from embodied_ssl.progress import shown
+    from embodied_ssl.sim.collecting.command import resolved
 
     with shown("bench") as progress:
-        rows = list(measured.compare(episodes, measured.scenes(size, robot, renderer), progress))
+        rows = list(measured.compare(episodes, measured.scenes(size, robot, resolved(renderer)), progress))
     cells = measured.cells_of(rows)
     typer.echo("\n".join(text_table(cells)))
     _keep(markdown, "\n".join([*markdown_table(cells), ""]), json_file, measured.as_json(rows))
+
+
+@app.command()
+def determinism(
+    episodes: Annotated[int, typer.Option(min=8, help="Interactions of the data set that is made again and again.")] = 48,
+    kills: Annotated[int, typer.Option(min=0, help="How often it is killed while it is made.")] = 10,
+    robot: Annotated[str, typer.Option(help="jaw, panda or kuka.")] = "jaw",
+    renderer: Annotated[str, typer.Option(help="auto, gl or tiny.")] = "auto",
+    markdown: Markdown = "",
+    json_file: Json = "",
+) -> None:
+    """Whether simulated data are the same in any order, by any number of processes, after any number of kills."""
+    import tempfile
+
+    from embodied_ssl.benchmark import determinism as compared
+    from embodied_ssl.benchmark.tables import markdown_table, text_table
+    from embodied_ssl.progress import shown
+    from embodied_ssl.sim.collecting.command import resolved
+
+    spec = compared.data_set(robot, resolved(renderer), episodes)
+    with shown("bench") as progress, tempfile.TemporaryDirectory(prefix="embodied-ssl-") as folder:
+        rows = list(compared.compare(Path(folder), spec, kills, progress))
+    cells = compared.cells_of(rows)
+    typer.echo("\n".join(text_table(cells)))
+    _keep(markdown, "\n".join([*markdown_table(cells), ""]), json_file, {"rows": [vars(row) for row in rows]})
+    if not all(row.same for row in rows):
+        raise typer.Exit(1)
 
 
 def _words(text: str) -> list[str]:
