@@ -284,7 +284,7 @@ def test_a_film_shows_the_hand():
     ],
 )
 def test_settings_that_there_are_not_are_named(settings, said):
-    kind = importlib.import_module("embodied_ssl.sim.environments.grasp").Grasp
+    kind = importlib.import_module("embodied_ssl.sim.gym.grasp").Grasp
     with pytest.raises(UserError, match=said):
         kind(**settings)
 

@@ -18,7 +18,7 @@ from gymnasium import spaces
 
 from embodied_ssl.keys import generator
 from embodied_ssl.sim.camera import Floats
-from embodied_ssl.sim.environments.touching import Observation, Touching
+from embodied_ssl.sim.gym.touching import Observation, Touching
 from embodied_ssl.sim.tasks.outcome import Outcome
 from embodied_ssl.sim.tasks.push import EDGE
 from embodied_ssl.sim.tasks.stage import photograph

@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium import spaces
 
 from embodied_ssl.sim.camera import Floats
-from embodied_ssl.sim.environments.touching import Observation, Touching
+from embodied_ssl.sim.gym.touching import Observation, Touching
 from embodied_ssl.sim.tasks.outcome import Outcome
 
 LIMIT = 1000.0  # N/mm, and N; nothing here comes near

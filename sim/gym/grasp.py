@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from embodied_ssl.sim.camera import Floats
-from embodied_ssl.sim.environments.touching import Touching
+from embodied_ssl.sim.gym.touching import Touching
 from embodied_ssl.sim.tasks.grasp import BINS
 from embodied_ssl.sim.tasks.outcome import Outcome
 

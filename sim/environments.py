@@ -7,10 +7,10 @@
     observation, info = env.reset(seed=0)
     observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
 
-There are ``Grasp-v0``, ``Push-v0`` and ``Poke-v0``; `grasp`, `push` and `poke` say what is seen, done and rewarded, `touching`
-what they share. Gymnasium has looked into no entry points since 1.0, so somebody must import this module; a name can do it:
-``gymnasium.make("embodied_ssl.sim.environments:embodied_ssl/Grasp-v0")``. Vectors of several processes start them by spawn
-(``vector_kwargs={"context": "spawn"}``), because neither physics nor OpenGL survives a fork.
+There are ``Grasp-v0``, ``Push-v0`` and ``Poke-v0``; `gym.grasp`, `gym.push` and `gym.poke` say what is seen, done and
+rewarded, `gym.touching` what they share. Gymnasium has looked into no entry points since 1.0, so somebody must import this
+module; a name can do it: ``gymnasium.make("embodied_ssl.sim.environments:embodied_ssl/Grasp-v0")``. Vectors of several processes
+start them by spawn (``vector_kwargs={"context": "spawn"}``), because neither physics nor OpenGL survives a fork.
 """
 
 from __future__ import annotations
@@ -26,4 +26,4 @@ NAMES = ("Grasp", "Push", "Poke")
 
 for _name in NAMES:
     if f"embodied_ssl/{_name}-v0" not in gymnasium.registry:
-        gymnasium.register(f"embodied_ssl/{_name}-v0", f"{__name__}.{_name.lower()}:{_name}")
+        gymnasium.register(f"embodied_ssl/{_name}-v0", f"embodied_ssl.sim.gym.{_name.lower()}:{_name}")
