@@ -135,7 +135,7 @@ class GlRenderer:
         boxes = _Boxes(views, placed)
         lamp = lamp_of(light, to_eye)
         casts = [light.shadow and drawn.shadow for drawn in scene]
-        texels = 64 * math.ceil(max(camera.height, camera.width) * 1.25 / 64)  # a shadow's edge is about a pixel soft
+        texels = 64 * math.ceil(max(camera.height, camera.width) / 64)  # a shadow's edge is about a pixel soft
         shadow = shadow_map(lamp, boxes.centres, boxes.halves(), casts, camera, texels) if any(casts) else None
         plan = _plan(placed, textures, boxes.cut(camera), boxes.seen(camera), casts if shadow is not None else ())
         self._write(scene, by_metres, views, plan)

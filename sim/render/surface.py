@@ -45,7 +45,7 @@ def surface(mesh: Mesh, by_metres: bool) -> Surface:
         UserError: indices beyond the corners, corners that are no numbers, or arrays that do not belong together.
     """
     points, faces = np.asarray(mesh.points, np.float32), np.asarray(mesh.faces, np.int32)
-    normals = np.nan_to_num(np.asarray(mesh.normals, np.float32))
+    normals = _numbers(mesh.normals)
     _check(points, faces, normals, mesh.texture_at)
     closed = is_closed(points, faces)
     if by_metres:
@@ -54,10 +54,16 @@ def surface(mesh: Mesh, by_metres: bool) -> Surface:
     elif mesh.texture_at is None:
         places = np.zeros((len(points), 2), np.float32)
     else:
-        places = np.nan_to_num(np.asarray(mesh.texture_at, np.float32))
+        places = _numbers(mesh.texture_at)
     corners = np.hstack([points, normals, places])
-    bounds = points[faces.reshape(-1)].astype(np.float64) if faces.size else np.zeros((1, 3))
-    return Surface(corners, faces, bounds.min(axis=0), bounds.max(axis=0), closed)
+    columns = np.ascontiguousarray(points.T, np.float64) if len(points) else np.zeros((3, 1))
+    return Surface(corners, faces, columns.min(axis=1), columns.max(axis=1), closed)
+
+
+def _numbers(given: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same with zero for what is no number: the normal of a triangle without area, say."""
+    found = np.asarray(given, np.float32)
+    return found if np.isfinite(found.sum()) else np.nan_to_num(found, posinf=0, neginf=0)
 
 
 def _check(
@@ -81,11 +87,23 @@ def _laid_on(
     """Faces with corners of their own wherever neighbours take a texture along another axis, those corners, their places."""
     a, b, c = (points[faces[:, k]] for k in range(3))
     axis = np.abs(np.cross(b - a, c - a)).argmax(axis=1)
-    apart, at = np.unique(faces.astype(np.int64) * 3 + axis[:, None], return_inverse=True)
+    apart, at = np.unique((faces.astype(np.int64) * 3 + axis[:, None]).reshape(-1), return_inverse=True)
     kept = apart // 3
     places = np.take_along_axis(points[kept], _FLAT[apart % 3], axis=1)
     places[:, 1] *= -1  # a picture's rows run down
     return at.reshape(faces.shape).astype(np.int32), kept, places
+
+
+def _welded(points: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The distinct spots that points lie in, and which of them each one does (five times faster than `numpy.unique`)."""
+    points = points + np.float32(0)  # minus zero is zero
+    order = np.lexsort(points.T)
+    ordered = points[order]
+    first = np.ones(len(points), bool)
+    first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    which = np.empty(len(points), np.int64)
+    which[order] = np.cumsum(first) - 1
+    return ordered[first], which
 
 
 def is_closed(points: NDArray[np.float32], faces: NDArray[np.int32]) -> bool:
@@ -95,8 +113,8 @@ def is_closed(points: NDArray[np.float32], faces: NDArray[np.int32]) -> bool:
     """
     if not len(faces):
         return False
-    spots, same = np.unique(points + np.float32(0), axis=0, return_inverse=True)  # + 0: minus zero is zero
-    welded = same.reshape(-1)[faces].astype(np.int64)
+    spots, same = _welded(points)
+    welded = same[faces]
     start, end = welded.reshape(-1), np.roll(welded, -1, axis=1).reshape(-1)
     count = len(spots)
     there, back = np.sort(start * count + end), np.sort(end * count + start)
@@ -111,8 +129,7 @@ def is_closed(points: NDArray[np.float32], faces: NDArray[np.int32]) -> bool:
         if np.array_equal(spread, part):
             break
         part = spread
-    a, b, c = (spots[welded[:, k]].astype(np.float64) for k in range(3))
-    middle = spots.mean(axis=0, dtype=np.float64)
-    volumes = np.bincount(part[welded[:, 0]], ((a - middle) * np.cross(b - middle, c - middle)).sum(axis=1), minlength=count)
-    extent = np.ptp(spots, axis=0).max()
-    return bool((volumes[np.unique(part[welded[:, 0]])] > 1e-9 * float(extent) ** 3).all())
+    corners = (spots - spots.mean(axis=0, dtype=np.float64))[welded]
+    volumes = np.bincount(part[welded[:, 0]], np.linalg.det(corners), minlength=count)
+    used = np.bincount(part[welded[:, 0]], minlength=count) > 0
+    return bool((volumes[used] > 1e-9 * float(np.ptp(spots, axis=0).max()) ** 3).all())
