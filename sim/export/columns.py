@@ -71,7 +71,11 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _column(field: pa.Field, native: Native) -> Column:
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _column(field: pa.Field, firsts: Mapping[str, bytes]) -> Column:
     kind = field.type
     what = (field.metadata or {}).get(b"what", b"").decode()
     if _is_number(kind):
@@ -85,8 +89,8 @@ def _column(field: pa.Field, native: Native) -> Column:
             return Column(field.name, "list", np.dtype(kind.value_type.to_pandas_dtype()), what=what)
         if pa.types.is_string(kind.value_type):
             return Column(field.name, "texts", what=what)
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return _of_bytes(field.name, native.first(field.name), what)
+    if _is_bytes(kind):
+        return _of_bytes(field.name, firsts.get(field.name), what)
     return Column(field.name, "other", what=what)
 
 
@@ -318,7 +322,8 @@ def layout_of(native: Native) -> Layout:
     Raises:
         UserError: films differ in their frames a second, or are not of a whole number of them.
     """
-    columns = {field.name: _column(field, native) for field in native.schema}
+    firsts = native.firsts(field.name for field in native.schema if _is_bytes(field.type))
+    columns = {field.name: _column(field, firsts) for field in native.schema}
     cameras = cameras_of(columns)
     rates = {columns[camera.film].rate for camera in cameras if camera.film}
     if len(rates) > 1:

@@ -20,7 +20,8 @@ joined by ``episode_index``; ``part`` says which of train and valid it belongs t
 native data).
 
 LeRobot compares times as float32 and demands 0.1 ms, so no video is longer than 1000 s; every second frame and every episode's
-first is a keyframe, as in its own videos, so that any frame is found quickly.
+first is a keyframe, as in its own videos, so that any frame is found quickly. ``meta/stats.json`` has figures of every feature;
+the list of episodes has each one's own of what policies are given, so that LeRobot's tools can split, merge and delete.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import UserError
 from embodied_ssl.sim.export.columns import Frame, Layout
 from embodied_ssl.sim.export.native import Native, NativeRow
-from embodied_ssl.sim.export.statistics import Colours, Numbers
+from embodied_ssl.sim.export.statistics import FIGURES, Colours, Numbers
 
 Pictures = Literal["video", "image"]
 CHUNK = 1000  # files a folder
@@ -51,6 +51,7 @@ DATA_BYTES, VIDEO_BYTES = 100 << 20, 200 << 20  # a file; LeRobot's own limits
 VIDEO_SECONDS = 1000  # a file; see above
 GROUP_FRAMES, GROUP_BYTES = 1024, 16 << 20  # a row group: what is in memory
 PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
+EPISODE_BYTES = 2000  # what the list of episodes says of one, about
 CLOCKS = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64", "task_index": "int64"}
 
 # Without its assembly x264 gives the same bytes always. Every second frame is a keyframe.
@@ -81,11 +82,16 @@ class Rolling:
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
 
-    def add(self, rows: Sequence[dict[str, Any]], size: int) -> dict[str, int]:
-        """Take rows that belong together; returns the place of their file. ``size`` is about how large they are."""
+    def place_for(self, size: int) -> dict[str, int]:
+        """The place of the file that the next rows go to, if they are about so large."""
         if self._sink is not None and self._sink.tell() + self._bytes > self.limit:
             self.close()
             self.number += 1
+        return place(self.number)
+
+    def add(self, rows: Sequence[dict[str, Any]], size: int) -> dict[str, int]:
+        """Take rows that belong together; returns the place of their file. ``size`` is about how large they are."""
+        there = self.place_for(size)
         if self._writer is None:
             path = self.folder / (PLACE.format(**place(self.number)) + ".parquet")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +101,7 @@ class Rolling:
         self._bytes += size
         if len(self._rows) >= GROUP_FRAMES or self._bytes >= GROUP_BYTES:
             self._flush()
-        return place(self.number)
+        return there
 
     def _flush(self) -> None:
         if self._rows and self._writer is not None:
@@ -168,6 +174,12 @@ class Films:
 
 def _value_type(dtype: np.dtype[Any], length: int) -> pa.DataType:
     return pa.from_numpy_dtype(dtype) if length == 1 else pa.list_(pa.from_numpy_dtype(dtype), length)
+
+
+def _figure_type(figure: str, of_pictures: bool) -> pa.DataType:
+    """Of a figure in the list of episodes: pictures have theirs as [3, 1, 1]."""
+    value = pa.list_(pa.int64() if figure == "count" else pa.float64())
+    return pa.list_(pa.list_(value)) if of_pictures and figure != "count" else value
 
 
 @dataclass
@@ -279,7 +291,8 @@ class Writer:
             for camera in layout.cameras
             if pictures == "video"
         }
-        self._list = Rolling(out / "meta" / "episodes", self._about_episodes(), dictionary=True, limit=inf)
+        self._given = tuple(name for name in self.features if name.startswith(("observation.", "action")))  # to policies
+        self._list = Rolling(out / "meta" / "episodes", self._about_episodes(), dictionary=True, limit=DATA_BYTES)
         self.episodes = 0
         self._waiting: dict[str, list[Any]] = {name: [] for name, one in self.features.items() if isinstance(one.seen, Numbers)}
         self.frames = 0
@@ -294,6 +307,9 @@ class Writer:
             key = f"videos/observation.images.{camera}"
             fields += [(f"{key}/{name}", pa.int64()) for name in place(0)]
             fields += [(f"{key}/{end}_timestamp", pa.float64()) for end in ("from", "to")]
+        for name in self._given:
+            for figure in FIGURES:
+                fields.append((f"stats/{name}/{figure}", _figure_type(figure, isinstance(self.features[name].seen, Colours))))
         return pa.schema(fields)
 
     def add(self, row: NativeRow) -> None:
@@ -305,7 +321,7 @@ class Writer:
         self.layout.check(row)
         frames = self.layout.frames(row)
         rows = self._rows_of(row, frames)
-        self._count(frames, rows)
+        figures = self._count(frames, rows)
         size = sum(len(one["bytes"]) for each in rows for one in each.values() if isinstance(one, dict)) + 1000 * len(rows)
         episode = {
             "episode_index": self.episodes,
@@ -313,8 +329,8 @@ class Writer:
             "length": len(rows),
             "dataset_from_index": self.frames,
             "dataset_to_index": self.frames + len(rows),
-            "meta/episodes/chunk_index": 0,
-            "meta/episodes/file_index": 0,
+            **{f"meta/episodes/{name}": value for name, value in self._list.place_for(EPISODE_BYTES).items()},
+            **figures,
             **{f"data/{name}": value for name, value in self._data.add(rows, size).items()},
         }
         for camera, film in self._films.items():
@@ -323,7 +339,7 @@ class Writer:
         beside = {name: row.values[name] for name in self.native.schema.names if name not in self.layout.shown}
         beside |= {"episode_index": self.episodes, "part": "valid" if row.valid else "train"}
         self._beside.add([beside], sum(len(value) for value in beside.values() if isinstance(value, bytes)) + 2000)
-        self._list.add([episode], 100)
+        self._list.add([episode], EPISODE_BYTES)
         self.episodes += 1
         self.frames += len(rows)
 
@@ -351,15 +367,26 @@ class Writer:
             rows.append({name: _one(value) for name, value in one.items()})
         return rows
 
-    def _count(self, frames: Sequence[Mapping[str, Frame]], rows: Sequence[Mapping[str, Any]]) -> None:
+    def _count(self, frames: Sequence[Mapping[str, Frame]], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Count an episode in the statistics of all; returns its own, of what policies are given."""
+        own: dict[str, Numbers | Colours] = {}
         for camera in self.layout.cameras:
-            seen = self.features[f"observation.images.{camera.name}"].seen
+            name = f"observation.images.{camera.name}"
+            own[name] = colours = Colours()
             for frame in frames:
-                seen.add(frame[camera.name].pixels)
+                colours.add(frame[camera.name].pixels)
+            whole = self.features[name].seen
+            assert isinstance(whole, Colours)
+            whole.join(colours)
+        for name in self._given:
+            if name not in own:
+                own[name] = numbers = Numbers(*self.features[name].shape)
+                numbers.add(np.array([row[name] for row in rows]).reshape(len(rows), -1))
         for name, waiting in self._waiting.items():
             waiting += [row[name] for row in rows]
         if len(self._waiting["index"]) >= GROUP_FRAMES:
             self._count_waiting()
+        return {f"stats/{name}/{figure}": value for name, seen in own.items() for figure, value in seen.figures().items()}
 
     def _count_waiting(self) -> None:
         for name, waiting in self._waiting.items():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,19 +84,33 @@ class Native:
     def tables(self, names: list[str]) -> Iterator[pa.Table]:
         """Some columns of every shard, a shard at a time."""
         for path in self.shards:
-            yield pq.read_table(path, columns=names, use_threads=False)
+            yield read_columns(path, names)
 
-    def first(self, name: str) -> Any:
-        """The first value of a column that is not empty; None if all are."""
-        for table in self.tables([name]):
-            column = table[name]
-            if column.null_count < len(column):
-                return next(value.as_py() for value in column if value.is_valid and value.as_py() not in (b"", ""))
-        return None
+    def firsts(self, names: Iterable[str]) -> dict[str, Any]:
+        """Of each column the first value that is not empty; those that are empty throughout are absent."""
+        found: dict[str, Any] = {}
+        sought = list(names)
+        for path in self.shards:
+            sought = [name for name in sought if name not in found]
+            if not sought:
+                break
+            table = read_columns(path, sought)
+            for name in sought:
+                values = table[name].drop_null().to_pylist() if table[name].null_count < len(table) else []
+                full = [value for value in values if len(value)]
+                if full:
+                    found[name] = full[0]
+        return found
 
     def origin(self) -> dict[str, Any]:
         """What an export says of where it comes from; the same for equal data, wherever they lie."""
         return {"spec": dict(self.spec), "spec_hash": hash_of(dict(self.spec)), "interactions": self.total}
+
+
+def read_columns(path: Path, names: list[str]) -> pa.Table:
+    """Some columns of a shard."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=names, use_threads=False)
 
 
 def _refuse_others(folder: Path) -> Manifest:
@@ -188,7 +202,7 @@ def _count(path: Path, schema: pa.Schema, sizes: Counter[str]) -> set[int]:
     names = [name for name in ("task", "acted") if name in schema.names]
     if "task" not in names:
         raise BadItem(str(path), "has no column task")
-    table = pq.read_table(path, columns=names, use_threads=False)
+    table = read_columns(path, names)
     tasks = set(table["task"].to_pylist())
     if not tasks <= set(range(len(TASKS))):
         raise BadItem(str(path), f"has a task other than {', '.join(TASKS)}; it was written by a newer version")

@@ -15,6 +15,7 @@ from embodied_ssl.datasets.source import Pixels
 
 QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
 KEPT = 16384
+FIGURES = ("min", "max", "mean", "std", "count", *(f"q{round(100 * share):02d}" for share in QUANTILES))
 
 
 def _named(quantiles: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -75,6 +76,11 @@ class Colours:
         self.count += 1
         for channel in range(3):
             self._levels[channel] += np.bincount(pixels[..., channel].ravel(), minlength=256)
+
+    def join(self, other: Colours) -> None:
+        """Count all pictures that another has counted."""
+        self.count += other.count
+        self._levels += other._levels
 
     def figures(self) -> dict[str, Any]:
         """As of `Numbers`, each figure [3, 1, 1]; the count is of pictures."""

@@ -177,6 +177,31 @@ def test_statistics_are_those_of_all_frames(pairs):
     np.testing.assert_allclose(np.ravel(stats[TOP]["q90"]), wanted, atol=1e-9)
 
 
+def test_episodes_have_statistics_of_their_own(pairs, films):
+    for folder, _ in (pairs, films):
+        frames = pa.Table.from_pylist(frames_of(folder / "image"))
+        features = info_of(folder / "image")["features"]
+        for episode in episodes_of(folder / "image"):
+            mine = frames.slice(episode["dataset_from_index"], episode["length"]).to_pylist()
+            for name in (name for name in features if name.startswith(("observation.", "action"))):
+                values = [frame[name] for frame in mine]
+                if name.startswith("observation.images"):
+                    pixels = np.stack([decode(value["bytes"], "") for value in values]) / 255
+                    wanted = {"mean": pixels.mean((0, 1, 2)), "max": pixels.max((0, 1, 2)), "std": pixels.std((0, 1, 2))}
+                    assert np.shape(episode[f"stats/{name}/mean"]) == (3, 1, 1)
+                else:
+                    values = np.array(values).reshape(len(mine), -1)
+                    wanted = {
+                        "mean": values.mean(0),
+                        "min": values.min(0),
+                        "std": values.std(0),
+                        "q10": np.quantile(values, 0.1, 0),
+                    }
+                for figure, value in wanted.items():
+                    np.testing.assert_allclose(np.ravel(episode[f"stats/{name}/{figure}"]), value, atol=1e-6)
+                assert episode[f"stats/{name}/count"] == [len(mine)]
+
+
 @pytest.mark.parametrize("pictures", ["video", "image"])
 def test_a_film_gives_all_its_frames(films, pictures):
     folder, rows = films
