@@ -46,6 +46,7 @@ class Senses:
         self._touches: list[tuple[Any, ...]] = []
         self._places: list[tuple[Any, ...]] = []
         self._joints: list[tuple[Any, ...]] = []
+        self._forces = np.zeros((0, self._fingers, 3))
 
     def __len__(self) -> int:
         return len(self._touches)
@@ -54,9 +55,10 @@ class Senses:
         """Note what is felt after a step."""
         client, body = self._client, self._body
         self._touches.append(client.getContactPoints(bodyA=body, **self._whom))
-        self._places.append(client.getLinkState(body, self._link, computeForwardKinematics=1)[4:6])
         if self._jaws:
             self._joints.append(client.getJointStates(body, self._jaws))
+        else:  # of a jaw it is the opening that matters
+            self._places.append(client.getLinkState(body, self._link, computeForwardKinematics=1)[4:6])
 
     def pressed(self) -> bool:
         """Whether every finger pressed on something in the last step."""
@@ -65,6 +67,11 @@ class Senses:
 
     def forces(self) -> Floats:
         """Contact force on each finger in each step, normal and friction, newtons [n, k, 3]."""
+        if len(self._forces) != len(self):
+            self._forces = self._summed()
+        return self._forces
+
+    def _summed(self) -> Floats:
         found = np.zeros((len(self), self._fingers, 3))
         touches = [(step, touch) for step, all_ in enumerate(self._touches) for touch in all_ if touch[_ON_LINK] in self._finger]
         if touches:
@@ -81,7 +88,7 @@ class Senses:
         )
 
     def where(self) -> Floats:
-        """The fingertips' point in each step [n, 3]."""
+        """The point of a finger or tip in each step [n, 3]."""
         place = np.array([place for place, _ in self._places]).reshape(-1, 3)
         turn = np.array([turn for _, turn in self._places]).reshape(-1, 4)
         found: Floats = place + _turned(turn[:, :3], turn[:, 3:], self._point)

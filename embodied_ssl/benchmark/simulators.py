@@ -51,7 +51,16 @@ def played(spec: Spec) -> Make:
     from embodied_ssl.sim.interaction import play
     from embodied_ssl.sim.tasks.stage import Stage
 
+    warm(spec)
     return partial(play, Stage(spec))
+
+
+def warm(spec: Spec) -> None:
+    """Read every form of the pool: a fraction of a second once a process, which is no part of an interaction."""
+    from embodied_ssl.sim.objects.pool import thing
+
+    for number in range(spec.pool.objects):
+        thing(spec.pool, spec.seed, number)
 
 
 def written(spec: Spec) -> Make:
@@ -59,6 +68,7 @@ def written(spec: Spec) -> Make:
     from embodied_ssl.sim.interaction import interaction
     from embodied_ssl.sim.rows import write_shard
 
+    warm(spec)
     folder = tempfile.TemporaryDirectory(prefix="embodied-ssl-bench-")
     rows: list[dict[str, Any]] = []
 

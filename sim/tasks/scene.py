@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from embodied_ssl.keys import generator
 from embodied_ssl.sim.camera import Camera, Light, Quaternion, Vector
 from embodied_ssl.sim.draws import colour
 from embodied_ssl.sim.objects.pool import thing
-from embodied_ssl.sim.objects.thing import Rest, Thing
+from embodied_ssl.sim.objects.thing import Form, Rest, Thing
 from embodied_ssl.sim.render.textures import BANK
 from embodied_ssl.sim.spec import Pool, Randomise, Range, Spec
 from embodied_ssl.sim.world import matrix, turned
@@ -125,27 +126,31 @@ def draw_rest(rng: np.random.Generator, each: Thing) -> Rest:
 
 def footprint(each: Thing, rest: Rest) -> float:
     """Radius, seen from above, of a circle around its centre of mass that a thing in this pose fits in."""
+    return _footprint(each.form, rest)
+
+
+@lru_cache(maxsize=4096)
+def _footprint(form: Form, rest: Rest) -> float:
     turn = matrix(np.array([0.0, 0.0, 0.0, *rest.orientation]))[:3, :3]
-    return float(np.linalg.norm((each.form.mesh.points @ turn.T)[:, :2], axis=1).max())
+    return float(np.linalg.norm((form.mesh.points @ turn.T)[:, :2], axis=1).max())
 
 
 def draw_places(rng: np.random.Generator, things: Sequence[Thing]) -> list[Place]:
     """A place for each thing, apart from each other; from the first on that finds no room in 40 draws, things are left out."""
     places: list[Place] = []
-    reaches: list[float] = []
+    taken: list[tuple[float, float, float]] = []
     for each in things:
         rest = draw_rest(rng, each)
         reach = footprint(each, rest)
-        spots = rng.uniform(-SPREAD, SPREAD, (_TRIES, 2))
+        spots = rng.uniform(-SPREAD, SPREAD, (_TRIES, 2)).tolist()
         yaw = float(rng.uniform(0, 2 * math.pi))
-        free = [
-            all(math.hypot(x - p.x, y - p.y) > reach + r + GAP for p, r in zip(places, reaches, strict=True)) for x, y in spots
-        ]
-        if not any(free):
+        for x, y in spots:
+            if all(math.hypot(x - other_x, y - other_y) > reach + other + GAP for other_x, other_y, other in taken):
+                places.append(Place(x, y, yaw, rest))
+                taken.append((x, y, reach))
+                break
+        else:
             break
-        x, y = spots[free.index(True)]
-        places.append(Place(float(x), float(y), yaw, rest))
-        reaches.append(reach)
     return places
 
 
