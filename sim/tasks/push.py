@@ -22,7 +22,7 @@ from embodied_ssl.sim.tasks.stage import Table
 
 ACTION = ("row", "column", "end_row", "end_column", "height")
 WIDTH = 0.014  # metres that the finger takes, about
-SPEED = 0.3  # metres a second
+SPEED = 0.25  # metres a second
 FORCE = 60.0  # newtons: the most that the pusher's motor gives to keep its speed
 EDGE = 0.12  # sweeps end at least this share of the picture inside it, so that few things leave it
 MOVED = 0.01
