@@ -61,6 +61,7 @@ class Part:
         tip: turn about x.
         axis: along which a rod lies, before any turn: 0, 1 or 2.
         taper: extent of the top of a box or rod as a share of its bottom's, in x and y; (1, 0) is a gable roof.
+        fine: too small to be seen from far away, where it is left out.
     """
 
     kind: str
@@ -71,11 +72,17 @@ class Part:
     tip: float = 0.0
     axis: int = 2
     taper: tuple[float, float] = (1.0, 1.0)
+    fine: bool = False
 
     def moved(self, x: float, y: float, yaw: float = 0.0, z: float = 0.0) -> Part:
         """Turned about the origin by ``yaw``, then shifted."""
         cx, cy = turned(self.centre[0], self.centre[1], yaw)
         return replace(self, centre=(x + cx, y + cy, z + self.centre[2]), yaw=self.yaw + yaw)
+
+
+def fine(*parts: Part) -> list[Part]:
+    """The same parts, to be left out where they are far away."""
+    return [replace(part, fine=True) for part in parts]
 
 
 def turned(x: float, y: float, yaw: float) -> tuple[float, float]:

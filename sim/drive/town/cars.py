@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from embodied_ssl.sim.drive.modelling import Finish, Part, box, pane, rod
+from embodied_ssl.sim.drive.modelling import Finish, Part, box, fine, pane, rod
 from embodied_ssl.sim.drive.scheme import BLACK, METAL
 
 Make = Callable[[np.random.Generator, Finish], list[Part]]
@@ -64,14 +64,14 @@ def hatchback(rng: np.random.Generator, paint: Finish) -> list[Part]:
     """Short, its cabin reaching to the back."""
     long, w = rng.uniform(3.7, 4.1), 1.7
     body = _body(paint, long, w, 0.28, 0.88, (long * 0.62, -long * 0.13, 1.45), 0.32)
-    return [*body, *_wheels(long * 0.62, w, 0.6), *_ends(long, w, 0.68)]
+    return [*body, *fine(*_wheels(long * 0.62, w, 0.6), *_ends(long, w, 0.68))]
 
 
 def saloon(rng: np.random.Generator, paint: Finish) -> list[Part]:
     """Long, with a boot."""
     long, w = rng.uniform(4.5, 4.8), 1.78
     body = _body(paint, long, w, 0.28, 0.9, (long * 0.52, -long * 0.04, 1.42), 0.42)
-    return [*body, *_wheels(long * 0.6, w, 0.63), *_ends(long, w, 0.7)]
+    return [*body, *fine(*_wheels(long * 0.6, w, 0.63), *_ends(long, w, 0.7))]
 
 
 def estate(rng: np.random.Generator, paint: Finish) -> list[Part]:
@@ -79,7 +79,7 @@ def estate(rng: np.random.Generator, paint: Finish) -> list[Part]:
     long, w = rng.uniform(4.5, 4.8), 1.78
     body = _body(paint, long, w, 0.28, 0.9, (long * 0.68, -long * 0.14, 1.46), 0.2)
     rails = [box(long * 0.45, 0.05, 0.05, (-long * 0.14, y, 1.53), BLACK) for y in (-0.55, 0.55)]
-    return [*body, *rails, *_wheels(long * 0.6, w, 0.63), *_ends(long, w, 0.72)]
+    return [*body, *fine(*rails), *fine(*_wheels(long * 0.6, w, 0.63), *_ends(long, w, 0.72))]
 
 
 def offroader(rng: np.random.Generator, paint: Finish) -> list[Part]:
@@ -87,7 +87,7 @@ def offroader(rng: np.random.Generator, paint: Finish) -> list[Part]:
     long, w = rng.uniform(4.3, 4.7), 1.85
     body = _body(paint, long, w, 0.42, 1.08, (long * 0.66, -long * 0.13, 1.78), 0.16)
     spare = rod(0.65, 0.18, (-long / 2 - 0.08, 0, 1.0), BLACK, axis=0)
-    return [*body, spare, *_wheels(long * 0.6, w, 0.76), *_ends(long, w, 0.86)]
+    return [*body, spare, *fine(*_wheels(long * 0.6, w, 0.76), *_ends(long, w, 0.86))]
 
 
 def van(rng: np.random.Generator, paint: Finish) -> list[Part]:
@@ -103,7 +103,7 @@ def van(rng: np.random.Generator, paint: Finish) -> list[Part]:
             for side in (-1, 1)
         ),
     ]
-    return [*parts, *_wheels(long * 0.6, w, 0.68), *_ends(long, w, 0.75)]
+    return [*parts, *fine(*_wheels(long * 0.6, w, 0.68), *_ends(long, w, 0.75))]
 
 
 def pickup(rng: np.random.Generator, paint: Finish) -> list[Part]:
@@ -113,7 +113,7 @@ def pickup(rng: np.random.Generator, paint: Finish) -> list[Part]:
     parts.append(box(long * 0.34, w * 0.8, 0.04, (-long * 0.3, 0, 0.97), BLACK))
     parts += [box(long * 0.36, 0.08, 0.28, (-long * 0.3, y, 1.08), paint) for y in (-w * 0.44, w * 0.44)]
     parts.append(box(0.08, w * 0.9, 0.28, (-long * 0.485, 0, 1.08), paint))
-    return [*parts, *_wheels(long * 0.62, w, 0.74), *_ends(long, w, 0.78)]
+    return [*parts, *fine(*_wheels(long * 0.62, w, 0.74), *_ends(long, w, 0.78))]
 
 
 def lorry(rng: np.random.Generator, paint: Finish) -> list[Part]:
@@ -131,7 +131,7 @@ def lorry(rng: np.random.Generator, paint: Finish) -> list[Part]:
             for side in (-1, 1)
         ),
     ]
-    return [*parts, *_wheels(long * 0.6, w, 0.8), *_ends(long, w, 0.85)]
+    return [*parts, *fine(*_wheels(long * 0.6, w, 0.8), *_ends(long, w, 0.85))]
 
 
 CARS: tuple[Make, ...] = (hatchback, hatchback, saloon, saloon, estate, offroader, van, pickup, lorry)

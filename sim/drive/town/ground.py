@@ -36,23 +36,25 @@ def _rectangle(low: Floats, high: Floats) -> Floats:
 
 
 def slabs(outlines: list[Floats], low: float, high: float) -> Mesh:
-    """Convex outlines [n, 2], counter-clockwise, raised from one height to another: tops and sides in one mesh."""
+    """Convex outlines [n, 2], counter-clockwise, raised from one height to another: tops and, where these differ, sides."""
     points, normals, faces, count = [], [], [], 0
     for outline in outlines:
         n = len(outline)
+        points.append(np.column_stack([outline, np.full(n, high)]))
+        normals.append(np.tile([0.0, 0.0, 1.0], (n, 1)))
+        faces.append(np.column_stack([np.zeros(n - 2, np.int64), np.arange(1, n - 1), np.arange(2, n)]) + count)
+        count += n
+        if low == high:
+            continue
         after = np.roll(outline, -1, axis=0)
         along = after - outline
         out = np.column_stack([along[:, 1], -along[:, 0]]) / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
-        top = np.column_stack([outline, np.full(n, high)])
-        side = np.stack(
-            [np.column_stack([at, np.full(n, z)]) for at, z in ((outline, low), (after, low), (after, high), (outline, high))], 1
-        )
-        points += [top, side.reshape(-1, 3)]
-        normals += [np.tile([0.0, 0.0, 1.0], (n, 1)), np.column_stack([out, np.zeros(n)]).repeat(4, axis=0)]
-        fan = np.column_stack([np.zeros(n - 2, np.int64), np.arange(1, n - 1), np.arange(2, n)])
-        quads = (n + 4 * np.arange(n))[:, None, None] + np.array([[0, 1, 2], [0, 2, 3]])
-        faces.append(np.concatenate([fan, quads.reshape(-1, 3)]) + count)
-        count += 5 * n
+        ring = ((outline, low), (after, low), (after, high), (outline, high))
+        points.append(np.stack([np.column_stack([at, np.full(n, z)]) for at, z in ring], axis=1).reshape(-1, 3))
+        normals.append(np.column_stack([out, np.zeros(n)]).repeat(4, axis=0))
+        quads = 4 * np.arange(n)[:, None, None] + np.array([[0, 1, 2], [0, 2, 3]])
+        faces.append(quads.reshape(-1, 3) + count)
+        count += 4 * n
     return Mesh(
         np.concatenate(points).astype(np.float32),
         np.concatenate(faces).astype(np.int32),
@@ -71,7 +73,7 @@ def pavements(blocks: list[tuple[Floats, Floats]], stone: Finish, paving: Finish
     gardens = [(low + PAVEMENT, high - PAVEMENT) for low, high in blocks]
     return [
         lying(slabs([rounded(low, high, CORNER) for low, high in blocks], -0.02, _HIGH - 0.01), stone),
-        lying(slabs([rounded(low, high, CORNER - 0.18) for low, high in inset], 0.0, _HIGH), paving),
+        lying(slabs([rounded(low, high, CORNER - 0.18) for low, high in inset], _HIGH, _HIGH), paving),
         lying(slabs([_rectangle(low, high) for low, high in gardens], 0.0, _HIGH + 0.05), lawn),
     ]
 
@@ -79,8 +81,8 @@ def pavements(blocks: list[tuple[Floats, Floats]], stone: Finish, paving: Finish
 def carriageway(low: Floats, high: Floats, asphalt: Finish, field: Finish) -> list[Drawn]:
     """Asphalt over the whole town, and fields around it."""
     return [
-        lying(slabs([_rectangle((low + high) / 2 - 400.0, (low + high) / 2 + 400.0)], -0.3, -0.06), field),
-        lying(slabs([_rectangle(low, high)], -0.3, 0.0), asphalt),
+        lying(slabs([_rectangle((low + high) / 2 - 400.0, (low + high) / 2 + 400.0)], -0.06, -0.06), field),
+        lying(slabs([_rectangle(low, high)], 0.0, 0.0), asphalt),
     ]
 
 

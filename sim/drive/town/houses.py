@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from embodied_ssl.sim.draws import colour
-from embodied_ssl.sim.drive.modelling import Finish, Part, box, pane
+from embodied_ssl.sim.drive.modelling import Finish, Part, box, fine, pane
 from embodied_ssl.sim.drive.scheme import WHITE
 
 Make = Callable[[np.random.Generator, Finish, Finish], list[Part]]  # from where, walls, roof
@@ -19,21 +19,25 @@ _OUT = 0.012  # panes lie this far before what they are let into
 def _window(x: float, z: float, w: float, tall: float, frame: Finish, yaw: float = 0.0, out: float = 0.0) -> list[Part]:
     """Frame, glass and sill on the front; ``yaw`` and ``out`` put it on another side."""
     parts = [
-        pane(w + 0.16, tall + 0.16, (x, -_OUT, z), frame),
         pane(w, tall, (x, -2 * _OUT, z), _GLASS),
-        pane(0.06, tall, (x, -3 * _OUT, z), frame),
-        pane(w + 0.3, 0.1, (x, -3 * _OUT, z - tall / 2 - 0.08), frame.shade(0.8)),
+        *fine(
+            pane(w + 0.16, tall + 0.16, (x, -_OUT, z), frame),
+            pane(0.06, tall, (x, -3 * _OUT, z), frame),
+            pane(w + 0.3, 0.1, (x, -3 * _OUT, z - tall / 2 - 0.08), frame.shade(0.8)),
+        ),
     ]
     return [part.moved(0, -out).moved(0, 0, yaw) for part in parts]
 
 
 def _door(x: float, finish: Finish, frame: Finish) -> list[Part]:
     return [
-        pane(1.2, 2.25, (x, -_OUT, 1.12), frame),
         pane(0.95, 2.1, (x, -2 * _OUT, 1.05), finish),
-        pane(0.4, 0.5, (x, -3 * _OUT, 1.6), _GLASS),
-        box(1.5, 0.7, 0.15, (x, -0.3, 0.07), Finish((0.6, 0.6, 0.58))),
-        box(1.5, 0.6, 0.1, (x, -0.3, 2.4), frame),
+        *fine(
+            pane(1.2, 2.25, (x, -_OUT, 1.12), frame),
+            pane(0.4, 0.5, (x, -3 * _OUT, 1.6), _GLASS),
+            box(1.5, 0.7, 0.15, (x, -0.3, 0.07), Finish((0.6, 0.6, 0.58))),
+            box(1.5, 0.6, 0.1, (x, -0.3, 2.4), frame),
+        ),
     ]
 
 
@@ -70,7 +74,7 @@ def gabled(rng: np.random.Generator, wall: Finish, roof: Finish) -> list[Part]:
     hip = rng.uniform() < 0.3
     parts = [
         box(w, d, h, (0, d / 2, h / 2), wall),
-        box(w + 0.02, d + 0.02, 0.5, (0, d / 2, 0.25), wall.plain.shade(0.7)),
+        *fine(box(w + 0.02, d + 0.02, 0.5, (0, d / 2, 0.25), wall.plain.shade(0.7))),
     ]
     if rng.uniform() < 0.35:  # the gable looks to the street
         parts.append(Part("box", (w + 0.7, d + 0.7, rise), (0, d / 2, h + rise / 2), roof, taper=(0.0, 1.0)))
@@ -117,7 +121,7 @@ def shop_house(rng: np.random.Generator, wall: Finish, roof: Finish) -> list[Par
         *(pane(w / 3 - 0.5, 1.9, (x, -2 * _OUT, 1.35), _GLASS.shade(1.2)) for x in (-w / 3 + 0.2, w / 3 - 0.2)),
         pane(1.1, 2.2, (0, -2 * _OUT, 1.2), sign.shade(0.7)),
         box(w - 0.4, 0.12, 0.6, (0, -0.06, 2.85), sign),
-        *(pane(0.3, 0.3, (0.45 * k - 1.0, -0.14, 2.85), WHITE) for k in range(5)),
+        *fine(*(pane(0.3, 0.3, (0.45 * k - 1.0, -0.14, 2.85), WHITE) for k in range(5))),
         Part("box", (w - 0.8, 1.1, 0.08), (0, -0.5, 2.45), awning, tip=0.35),
     ]
     return [*parts, *_storeys(rng, w, count, 1, frame), *_sides(w, d, count, frame)]
@@ -134,7 +138,7 @@ def modern(rng: np.random.Generator, wall: Finish, roof: Finish) -> list[Part]:
         box(w * 0.8 + 0.4, d * 0.9 + 0.5, 0.2, (shift, d / 2, 5.9), frame),
         box(w + 0.2, d + 0.2, 0.15, (0, d / 2, 3.05), frame),
         pane(2.6, 2.2, (-w / 2 + 1.7, -_OUT, 1.1), WHITE.shade(0.9)),
-        *(pane(2.5, 0.04, (-w / 2 + 1.7, -2 * _OUT, 0.35 + 0.45 * k), frame) for k in range(4)),
+        *fine(*(pane(2.5, 0.04, (-w / 2 + 1.7, -2 * _OUT, 0.35 + 0.45 * k), frame) for k in range(4))),
         *_door(0.6, Finish(colour(rng)).shade(0.8), frame),
         *_window(w / 2 - 1.6, 1.6, 2.0, 1.7, frame),
     ]

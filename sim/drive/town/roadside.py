@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from embodied_ssl.sim.draws import colour
-from embodied_ssl.sim.drive.modelling import Finish, Part, ball, box, pane, rod
+from embodied_ssl.sim.drive.modelling import Finish, Part, ball, box, fine, pane, rod
 from embodied_ssl.sim.drive.scheme import BLACK, GLASS, METAL, WHITE, about
 
 Make = Callable[[np.random.Generator], list[Part]]
@@ -26,7 +26,7 @@ def tree(rng: np.random.Generator) -> list[Part]:
         across = rng.uniform(1.8, 2.7)
         x, y = rng.uniform(-0.7, 0.7, 2)
         size = (across, across, across * rng.uniform(0.8, 1.1))
-        parts.append(Part("ball", size, (x, y, z + 0.5 + 0.55 * k), leaf.shade(rng.uniform(0.8, 1.2))))
+        parts.append(Part("ball", size, (x, y, z + 0.5 + 0.55 * k), leaf.shade(rng.uniform(0.8, 1.2)), fine=k % 2 == 1))
     return parts
 
 
@@ -60,10 +60,9 @@ def poplar(rng: np.random.Generator) -> list[Part]:
 
 def bush(rng: np.random.Generator) -> list[Part]:
     """Three low balls."""
-    leaf = _leaf(rng)
-    return [
-        ball(rng.uniform(0.7, 1.0), (0.5 * k - 0.5, rng.uniform(-0.1, 0.1), 0.4), leaf.shade(0.85 + 0.15 * k)) for k in range(3)
-    ]
+    leaf, spots = _leaf(rng), [(0.5 * k - 0.5, rng.uniform(-0.1, 0.1), 0.4) for k in range(3)]
+    balls = [ball(rng.uniform(0.7, 1.0), at, leaf.shade(0.85 + 0.15 * k)) for k, at in enumerate(spots)]
+    return [balls[0], *fine(*balls[1:])]
 
 
 def hedge(rng: np.random.Generator) -> list[Part]:
@@ -75,7 +74,7 @@ def hedge(rng: np.random.Generator) -> list[Part]:
         return [box(2.5, 0.22, 0.7, (0, 0, 0.35), about(rng, (0.05, 0.3, 0.65)))]
     paint = WHITE if rng.uniform() < 0.5 else about(rng, (0.07, 0.5, 0.5))
     posts = [pane(0.12, 0.95, (0.25 * k - 1.12, 0, 0.48), paint) for k in range(10)]
-    return [*posts, *(pane(2.5, 0.08, (0, 0.02, z), paint.shade(0.9)) for z in (0.3, 0.75))]
+    return [*fine(*posts), *(pane(2.5, 0.08, (0, 0.02, z), paint.shade(0.9)) for z in (0.3, 0.75))]
 
 
 def lamp_post(rng: np.random.Generator) -> list[Part]:

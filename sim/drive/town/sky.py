@@ -14,7 +14,7 @@ from embodied_ssl.sim.mesh import Mesh
 from embodied_ssl.sim.render.renderer import Drawn
 
 RADIUS = 300.0
-_AROUND, _RINGS = 32, 9
+_AROUND, _RINGS = 24, 7
 _LOW, _HIGH = -0.15, 1.3  # elevations of its rim and top, radians
 
 

@@ -44,6 +44,12 @@ class Model:
         return drawn(self.parts, self.palette)
 
     @cached_property
+    def coarse(self) -> list[Drawn]:
+        """The same without what is fine, and without a shadow."""
+        large = [part for part in self.parts if not part.fine]
+        return drawn(large or self.parts, self.palette, shadow=False)
+
+    @cached_property
     def _bounds(self) -> tuple[Floats, Floats]:
         return bounds(self.parts)
 

@@ -27,6 +27,7 @@ PITCH = (38.0, 50.0)  # from one street's middle line to the next
 _OUTSKIRTS = 15.0  # depth of the rows of houses around the town
 _CLEAR = 13.0  # no car parks nearer than this to a junction's middle
 _SHADOWS, _BEHIND = 40.0, 15.0  # what is this near, and no farther behind, may cast a shadow into the picture
+_FINE = 0.5  # metres: what is fine is left out where this is less than a pixel
 _GROUNDS = ((0.25, 0.5, 0.5), (0.1, 0.06, 0.6), (0.27, 0.5, 0.5))  # fields, paving, lawns
 
 
@@ -72,8 +73,8 @@ class Town:
     standing: list[Standing] = field(default_factory=list)
     ground: list[Drawn] = field(default_factory=list)
     weather: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((1, 1, 3), np.uint8))
-    _things: list[Drawn] = field(default_factory=list, repr=False)
-    _shadowless: list[Drawn] = field(default_factory=list, repr=False)
+    _near: list[list[Drawn]] = field(default_factory=list, repr=False)
+    _far: list[list[Drawn]] = field(default_factory=list, repr=False)
     _balls: Floats = field(default_factory=lambda: np.zeros((0, 4)), repr=False)
 
     def finish(self) -> None:
@@ -81,16 +82,13 @@ class Town:
         balls = []
         for number, each in enumerate(self.standing):
             pose, middle = each.pose, (each.model.low + each.model.high) / 2
-            ball = [*(pose[:3, :3] @ middle + pose[:3, 3]), float(np.linalg.norm(each.model.high - each.model.low)) / 2]
-            for thing in each.model.things:
-                r, g, b = (one * tint for one, tint in zip(thing.colour, each.tint, strict=True))
-                self._things.append(Drawn(thing.mesh, pose, (r, g, b), number + 1, thing.texture, thing.size))
-                self._shadowless.append(replace(self._things[-1], shadow=False))
-                balls.append(ball)
+            for kept, things in ((self._near, each.model.things), (self._far, each.model.coarse)):
+                kept.append([_placed(thing, pose, number + 1, each.tint) for thing in things])
+            balls.append([*(pose[:3, :3] @ middle + pose[:3, 3]), float(np.linalg.norm(each.model.high - each.model.low)) / 2])
         self._balls = np.array(balls)
 
     def seen(self, camera: Camera, light: Light, steady: bool = False) -> list[Drawn]:
-        """What a camera may see, and what is near and may cast a shadow there; what is far casts none.
+        """What a camera may see, and what is near and may cast a shadow there; what is far is coarser and casts none.
 
         Args:
             camera: what a picture is taken with.
@@ -98,19 +96,26 @@ class Town:
             steady: rather give everything, for a renderer to which a thing that comes or goes costs more than one out of sight.
         """
         if steady:
-            return [*self.ground, *self._things, sky.dome(self.weather, light, camera.position)]
+            return [*self.ground, *(thing for things in self._near for thing in things), self._sky(camera, light)]
         pose = camera.pose
-        local = (self._balls[:, :3] - pose[:3, 3]) @ pose[:3, :3]
-        reach = self._balls[:, 3]
+        local, reach = (self._balls[:, :3] - pose[:3, 3]) @ pose[:3, :3], self._balls[:, 3]
         up = math.tan(math.radians(camera.fov) / 2)
         ok = local[:, 2] > -reach
         for axis, slope in ((0, up * camera.width / camera.height), (1, up)):
             ok &= np.abs(local[:, axis]) < local[:, 2] * slope + reach * math.hypot(1, slope)
-        near = np.hypot(local[:, 0], local[:, 2]) < _SHADOWS
         if light.shadow:
-            ok |= near & (local[:, 2] > -_BEHIND)
-        things = [(self._things if near[k] else self._shadowless)[k] for k in np.flatnonzero(ok)]
-        return [*self.ground, *things, sky.dome(self.weather, light, camera.position)]
+            ok |= (np.hypot(local[:, 0], local[:, 2]) < _SHADOWS) & (local[:, 2] > -_BEHIND)
+        near = local[:, 2] - reach < _FINE * camera.height / (2 * up)
+        things = [thing for k in np.flatnonzero(ok) for thing in (self._near if near[k] else self._far)[k]]
+        return [*self.ground, *things, self._sky(camera, light)]
+
+    def _sky(self, camera: Camera, light: Light) -> Drawn:
+        return sky.dome(self.weather, light, camera.position)
+
+
+def _placed(thing: Drawn, pose: Floats, number: int, tint: Vector) -> Drawn:
+    r, g, b = (one * factor for one, factor in zip(thing.colour, tint, strict=True))
+    return Drawn(thing.mesh, pose, (r, g, b), number, thing.texture, thing.size, thing.shadow)
 
 
 def _grounds(rng: np.random.Generator, textured: bool) -> list[Finish]:
