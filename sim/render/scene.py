@@ -14,19 +14,24 @@ from embodied_ssl.sim.camera import Camera, Floats, Light
 from embodied_ssl.sim.render.renderer import Drawn
 
 SMALLEST, LARGEST = 16, 2048  # pixels of a picture's side
+_STRETCH = 1e-3  # of a pose's determinant
 
 
 def poses_of(scene: Sequence[Drawn]) -> Floats:
     """All poses [n, 4, 4].
 
     Raises:
-        UserError: one is not a finite [4, 4].
+        UserError: one is not a finite [4, 4], or scales or mirrors (light and shadow would be wrong).
     """
     try:
         poses = np.array([drawn.pose for drawn in scene], np.float64).reshape(-1, 4, 4)
     except ValueError:
         poses = np.empty((0, 4, 4))
-    if len(poses) != len(scene) or not np.isfinite(poses.sum()):
+    if (
+        len(poses) != len(scene)
+        or not math.isfinite(poses.sum())
+        or np.abs(np.linalg.det(poses[:, :3, :3]) - 1).max(initial=0) > _STRETCH
+    ):
         _refuse_pose(scene)
     return poses
 
@@ -40,6 +45,12 @@ def _refuse_pose(scene: Sequence[Drawn]) -> None:
             )
         if not np.isfinite(pose).all():
             raise UserError(f"entry {place} of the scene (id {drawn.id}) stands nowhere: its pose holds NaN or infinity")
+        volume = float(np.linalg.det(pose[:3, :3]))
+        if abs(volume - 1) > _STRETCH:
+            raise UserError(
+                f"entry {place} of the scene (id {drawn.id}) is scaled or mirrored by its pose, to {volume:.3g} of its volume; "
+                "give a turn and a shift, and scale the mesh"
+            )
 
 
 def colours_of(scene: Sequence[Drawn]) -> Floats:

@@ -261,6 +261,9 @@ def test_what_cannot_be_drawn(renderer: Renderer) -> None:
     lost[0, 3] = math.nan
     with pytest.raises(UserError, match=r"entry 1 .*id 3.*NaN"):
         renderer.look([table(), Drawn(box, lost, id=3)], above(16, 16), Light())
+    for wrong in (np.diag([2.0, 2.0, 2.0, 1.0]), np.diag([1.0, 1.0, -1.0, 1.0])):
+        with pytest.raises(UserError, match=r"entry 0 .*scaled or mirrored"):
+            renderer.look([Drawn(box, wrong)], above(16, 16), Light())
     with pytest.raises(UserError, match=r"shape \(3, 3\)"):
         renderer.look([Drawn(box, np.eye(3))], above(16, 16), Light())
     beyond = dataclasses.replace(box, faces=np.array([[0, 1, 99]], np.int32))
