@@ -66,10 +66,8 @@ def attempt(table: Table, action: Sequence[float]) -> Outcome:
     table.freeze(seen, seen, REACH)
     world.hold(body)
     world.set_stiffness(body, table.scene.stiffnesses[place], thing.damping)
-    start = seen + np.array([0.0, 0.0, ABOVE])
-    if sunk_in(table, start, body):  # a hull spans hollows that are seen
-        start[2] = table.top_of(place) + ABOVE
-    with acting(table.robot.tip(start)) as hand:
+    with acting(come_over(table, seen, place)) as hand:
+        start = hand.where()
         keep_clear(table, hand)
         world.solve_finely()
         recorder = Recorder(
@@ -86,10 +84,13 @@ def attempt(table: Table, action: Sequence[float]) -> Outcome:
     return Outcome(place, (row, column, slope, intercept), slope > 0, felt, hand.residual)
 
 
-def sunk_in(table: Table, start: Floats, body: int) -> bool:
-    """Whether a tip that starts there would stand in the thing."""
-    with acting(table.robot.tip(start)) as hand:
-        return hand.gap(body) <= 0
+def come_over(table: Table, seen: Floats, place: int) -> Hand:
+    """A tip above the point that was seen; above the whole thing where that would be inside, as a hull spans hollows."""
+    hand = table.robot.tip((seen[0], seen[1], seen[2] + ABOVE))
+    if hand.gap(table.bodies[place]) > 0:
+        return hand
+    hand.leave()
+    return table.robot.tip((seen[0], seen[1], table.top_of(place) + ABOVE))
 
 
 def press(recorder: Recorder, hand: Hand, start: Floats) -> None:

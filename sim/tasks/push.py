@@ -35,7 +35,7 @@ def choose(table: Table, rng: np.random.Generator) -> tuple[float, float, float,
     places = table.visible()
     place = places[int(rng.integers(len(places)))]
     sampler = table.stage.spec.sampler
-    reach, centre = table.scene.things[place].reach, table.before[place][:2]
+    reach, centre = table.radius(place), table.before[place][:2]
     height = float(rng.uniform(0.008, 0.02))
     shape = np.array(table.view.depth.shape)
     for _ in range(_TRIES):

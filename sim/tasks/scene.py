@@ -7,9 +7,11 @@ the same scene can be played by several solvers, robots and renderers and the ou
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 
@@ -119,9 +121,15 @@ def draw_light(rng: np.random.Generator, ranges: Randomise) -> Light:
 
 def draw_rest(rng: np.random.Generator, each: Thing) -> Rest:
     """One of a thing's stable poses, as likely as it would fall so."""
-    shares = np.cumsum([rest.share for rest in each.form.rests])
-    chosen = int(np.searchsorted(shares, rng.uniform() * shares[-1]))
+    shares = _shares(each.form)
+    chosen = bisect(shares, rng.uniform() * shares[-1])
     return each.form.rests[min(chosen, len(shares) - 1)]
+
+
+@lru_cache(maxsize=4096)
+def _shares(form: Form) -> list[float]:
+    """Of a form's rests, added up."""
+    return list(accumulate(rest.share for rest in form.rests))
 
 
 def footprint(each: Thing, rest: Rest) -> float:
@@ -161,7 +169,7 @@ def draw_scene(spec: Spec, index: int, make: Callable[[Pool, int, int], Thing] =
     wanted, distractors = whole_number(rng, spec.things), whole_number(rng, ranges.distractors)
     numbers = rng.permutation(spec.pool.objects)[: wanted + distractors]
     things = [make(spec.pool, spec.seed, int(number)) for number in numbers]
-    places = draw_places(generator(spec.seed, "places", index), things)
+    places = draw_places(rng, things)
     things = things[: len(places)]
     look = generator(spec.seed, "look", index)
     textured = bool(look.uniform() < ranges.textures)

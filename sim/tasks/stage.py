@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.keys import generator
 from embodied_ssl.sim import solids
-from embodied_ssl.sim.camera import Camera, Floats, View
+from embodied_ssl.sim.camera import NOTHING, Camera, Floats, View
 from embodied_ssl.sim.elastic import SoftWorld
 from embodied_ssl.sim.render.choose import open_renderer
 from embodied_ssl.sim.render.renderer import Drawn, Renderer
@@ -21,7 +21,7 @@ from embodied_ssl.sim.robots.hand import Hand, Robot
 from embodied_ssl.sim.robots.robot import robot
 from embodied_ssl.sim.solver import Solver, solver
 from embodied_ssl.sim.spec import Spec
-from embodied_ssl.sim.tasks.scene import Scene, draw_scene
+from embodied_ssl.sim.tasks.scene import Scene, draw_scene, footprint
 from embodied_ssl.sim.world import TABLE, Surface, World, matrix
 
 RENEWED = 500  # scenes after which the world is emptied: PyBullet keeps 4 kB of each
@@ -69,7 +69,7 @@ class Table:
     def visible(self) -> list[int]:
         """The places of things that may be acted on and are well seen; all that may be acted on, if none is."""
         mine = range(len(self.bodies) - self.scene.distractors)
-        seen = np.bincount(self.view.ids[self.view.ids >= 0], minlength=len(self.bodies))
+        seen = np.bincount(self.view.ids.ravel() - NOTHING, minlength=len(self.bodies) + 1)[1:]
         return [place for place in mine if seen[place] > VISIBLE * self.view.ids.size] or list(mine)
 
     def nearest(self, point: Floats) -> int:
@@ -98,9 +98,13 @@ class Table:
         way, here = (end - start)[:2], self.states()[:, :2]
         along = np.clip(((here - start[:2]) @ way) / max(float(way @ way), 1e-12), 0, 1)
         away = np.linalg.norm(here - (start[:2] + along[:, None] * way), axis=1)
-        for body, thing, distance in zip(self.bodies, self.scene.things, away, strict=True):
-            if distance > reach + thing.reach:
-                self.world.hold(body)
+        for place, distance in enumerate(away.tolist()):
+            if distance > reach + self.radius(place):
+                self.world.hold(self.bodies[place])
+
+    def radius(self, place: int) -> float:
+        """Of a circle around a thing's centre that it fits in, as it was set and as seen from above."""
+        return footprint(self.scene.things[place], self.scene.places[place].rest)
 
     def top_of(self, place: int) -> float:
         """The height of a thing's highest point before anything was touched."""
@@ -110,14 +114,14 @@ class Table:
     def near(self, point: Floats, reach: float) -> list[int]:
         """The places of things that came within ``reach`` of a point before anything was touched, as seen from above."""
         away = np.linalg.norm(self.before[:, :2] - point[:2], axis=1)
-        return [place for place, thing in enumerate(self.scene.things) if away[place] < reach + thing.reach]
+        return [place for place, distance in enumerate(away.tolist()) if distance < reach + self.radius(place)]
 
     def top(self, point: Floats, reach: float) -> float:
         """The height of the highest thing that is near a point; 0 for none."""
         return max((self.top_of(place) for place in self.near(point, reach)), default=0.0)
 
     def clear(self, point: Floats, reach: float) -> bool:
-        """Whether no thing stands within ``reach`` of a point as seen from above; things count as the balls they fit in."""
+        """Whether no thing stands within ``reach`` of a point as seen from above; things count as the circles they fit in."""
         return not self.near(point, reach)
 
     def drawn(self, hand: Hand | None = None) -> list[Drawn]:
