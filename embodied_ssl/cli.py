@@ -272,6 +272,7 @@ def simulate(
     patience: Annotated[float, typer.Option(min=0, help="Seconds of silence until a worker is replaced; 0: never.")] = 120,
     resume: Resume = False,
     verify: Annotated[str, typer.Option("--verify", metavar="DIR", help="Only check a folder against its hashes.")] = "",
+    sheet: Annotated[str, typer.Option(metavar="FILE", help="Also draw 64 of the interactions as a PNG.")] = "",
     json_file: Json = "",
 ) -> None:
     """Generate a data set of robot interactions, or of drives through rooms and streets with exact poses and labelled stills."""
@@ -281,6 +282,8 @@ def simulate(
     if not out:
         raise UserError("simulate needs a folder to fill; give --out FOLDER, or --verify FOLDER to check one")
     tasks = _words(task)
+    if sheet and (tasks == ["drive"] or Path(sheet).suffix != ".png"):
+        raise UserError(f"--sheet {sheet} is not accepted; give FILE.png, for interactions")
     if "drive" in tasks and len(tasks) > 1:
         raise UserError(f"drives and interactions are different data sets, but --task is {task}; make them one after the other")
     with _terminated_like_ctrl_c():
@@ -295,6 +298,10 @@ def simulate(
 
             asked = command.Asked(tuple(tasks), episodes, seed, size or "128", robot, solver, renderer, tuple(set_))
             result = _simulate(Path(out), command.spec_of(asked), command.engine_of(engine, workers, patience), shard, resume)
+    if sheet:
+        from embodied_ssl.sim.sheet import write_sheet
+
+        write_sheet(Path(sheet), Path(out))
     left_out = result.pop("left_out")
     _print_facts({**result, "left_out": len(left_out)} if left_out else result)
     _print_left_out(left_out)
