@@ -24,6 +24,7 @@ from embodied_ssl.sim.solver import RATE, SOLVERS, Solver
 
 GRAVITY = 9.81
 TABLE = 4.0  # metres across
+_TOGETHER = 1_000_000  # contacts
 _SKIN = 1e-4  # metres by which a hull is touched outside of what is seen; PyBullet's own 1 mm would let things hover
 _STILL, _ALL = 2, 0xFFFF  # Bullet's group of what never moves, to which the table belongs, and all groups
 UPRIGHT: Quaternion = (0.0, 0.0, 0.0, 1.0)
@@ -79,6 +80,9 @@ class World:
             numSolverIterations=self.solver.iterations,
             solverResidualThreshold=self.solver.residual,
             deterministicOverlappingPairs=1,  # without it the order of contacts follows memory addresses
+            # All that moves is solved together: what would be solved apart depends on which pairs were once near, for a time that
+            # earlier scenes settle too, and each part would stop iterating by itself.
+            minimumSolverIslandSize=_TOGETHER,
         )
         self._shapes: dict[Form, int] = {}
         self._bodies: list[int] = []

@@ -258,3 +258,15 @@ def test_an_engine_without_numpy_is_refused(monkeypatch):
 def test_a_solver_that_does_not_exist_is_named():
     with pytest.raises(UserError, match="no solver 'defualt', did you mean 'default'"):
         solver("defualt")
+
+
+def test_things_that_do_not_touch_are_solved_together(world):
+    """Which of them PyBullet would solve apart depends on what was near what before; each part would stop iterating by itself."""
+    world.client.setPhysicsEngineParameter(reportSolverAnalytics=1)
+    for x in (-0.5, 0.0, 0.5):
+        world.add(BRICK, 1.0, (x, 0, 0.025))
+    world.add(BALL, 1.0, (0.5, 0.5, 0.025))
+    world.step()
+    (solved,) = world.client.stepSimulation()
+    world.client.setPhysicsEngineParameter(reportSolverAnalytics=0)
+    assert solved["numBodies"] >= 4
