@@ -20,7 +20,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from embodied_ssl.datasets.io.pictures import encode
 from embodied_ssl.files import TEMPORARY, whole
 from embodied_ssl.piecework import Watch, check_stop, finished
 from embodied_ssl.sim.camera import Camera
-from embodied_ssl.sim.collecting.collect import Summary
 from embodied_ssl.sim.collecting.store import Manifest, filling
 from embodied_ssl.sim.drive.drive import NOTHING_BEYOND, STREET, Driven, drive, fov_of, kinds_of, place_of, still_views
 from embodied_ssl.sim.drive.kinds import KINDS
@@ -41,6 +40,25 @@ KIND = "drives"
 FORMAT = 2  # to be raised when the same specification no longer gives the same files
 PARTS = ("train", "test")
 _PARTS = {"indoors": Indoors, "outdoors": Outdoors, "look": Look, "stills": Stills}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `collect` leaves behind.
+
+    Attributes:
+        out: the folder.
+        total: pieces in it: drives, and rooms of the stills.
+        made: pieces that this call made; the others were there.
+        sha256: hash over the content, equal for equal data sets.
+    """
+
+    out: Path
+    total: int
+    made: int
+    sha256: str
+
+
 Progress = Callable[[int, int], None]
 Job = tuple[str, str, int]  # "drive" or a part of the stills, kind of place ("" for drives), number
 
@@ -67,7 +85,7 @@ def _drive_files(driven: Driven, spec: DriveSpec) -> dict[str, bytes]:
     files["poses.txt"] = poses_text(track.camera_poses()).encode()
     if spec.depth:
         place = "proj_depth/groundtruth/image_02"
-        files |= {f"{place}/{k:010d}.png": depth_png(depth, NOTHING_BEYOND) for k, depth in enumerate(driven.depth)}
+        files |= {f"{place}/{k:010d}.png": depth_png(view.depth, NOTHING_BEYOND) for k, view in enumerate(driven.views)}
     return files
 
 

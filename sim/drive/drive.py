@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.keys import generator
@@ -65,8 +64,7 @@ class Driven:
         matrix: its K [3, 3].
         track: where it was.
         frames: uint8 [n, h, w, 3].
-        depth: metres float32 [n, h, w].
-        ids: what is seen in every pixel, int32 [n, h, w]; see the place's classes.
+        views: with depth and ids besides colour, if these were asked for; else none.
         facts: every draw, for the manifest.
     """
 
@@ -75,8 +73,7 @@ class Driven:
     matrix: Floats
     track: Track
     frames: Pixels
-    depth: NDArray[np.float32]
-    ids: NDArray[np.int32]
+    views: list[View]
     facts: dict[str, Any]
 
 
@@ -129,13 +126,14 @@ def make_town(mood: Mood, rng: np.random.Generator) -> Town:
     return build_town(rng, mood.textured)
 
 
-def drive(spec: DriveSpec, index: int, renderer: Renderer) -> Driven:
+def drive(spec: DriveSpec, index: int, renderer: Renderer, truth: bool = False) -> Driven:
     """Make a drive; depends on the specification, the number and the renderer alone.
 
     Args:
         spec: what is asked for.
         index: which drive.
         renderer: takes the pictures.
+        truth: whether depth and ids are kept; depth is in any case if the specification asks for it.
     """
     name, number = place_of(spec, index)
     rng = generator(spec.seed, "drive", index)
@@ -152,19 +150,20 @@ def drive(spec: DriveSpec, index: int, renderer: Renderer) -> Driven:
         facts |= {"sides": [room.width, room.depth], "pieces": [piece.name for piece in room.pieces]}
     where = STREET if name == STREET else "room"
     fov = fov_of(spec, name, number % spec.cameras)
-    views = []
+    views: list[View] = []
+    frames = []
     for frame in range(len(track)):
         check_stop()
         camera = track.camera(frame, spec.size, fov, NEAR[where], FAR[where])
-        views.append(_take(place, camera, mood, renderer, rng))
+        view = _take(place, camera, mood, renderer, rng)
+        frames.append(view.rgb)
+        views += [view] if truth or spec.depth else []
     facts |= {"frames": len(track), "fov": fov, "height": float(track.position[0, 2])}
     facts |= {
         "start": [*track.position[0, :2].tolist(), float(track.yaw[0])],
         "speed": [float(track.speed.min()), float(track.speed.max())],
     }
-    pictures, depth = np.stack([view.rgb for view in views]), np.stack([view.depth for view in views])
-    ids = np.stack([view.ids for view in views])
-    return Driven(name, number % spec.cameras, camera.matrix, track, pictures, depth, ids, facts)
+    return Driven(name, number % spec.cameras, camera.matrix, track, np.stack(frames), views, facts)
 
 
 def _take(place: Place, camera: Camera, mood: Mood, renderer: Renderer, rng: np.random.Generator) -> View:

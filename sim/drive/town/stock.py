@@ -20,7 +20,7 @@ from embodied_ssl.sim.drive.town import cars, houses, roadside
 from embodied_ssl.sim.render.renderer import Drawn
 
 STOCKS = 12
-_KEPT = 16  # of them, with textures and without; each is about a megabyte
+_KEPT = 8  # of them, with textures and without; each is some megabytes with the renderer
 _HUES = (0.0, 0.09, 0.1, 0.02, 0.55, 0.13)  # customary ones of walls
 
 
