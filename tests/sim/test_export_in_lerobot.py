@@ -9,7 +9,8 @@ from made_up_interactions import make
 
 from embodied_ssl.sim.collecting.collect import collect
 from embodied_ssl.sim.export.exporting import choices, export
-from embodied_ssl.sim.spec import Spec
+from embodied_ssl.sim.schema import TASKS
+from embodied_ssl.sim.spec import Outputs, Spec
 
 ROOT = Path(__file__).resolve().parents[2]
 THEIRS = os.environ.get("EMBODIED_SSL_LEROBOT", "")
@@ -17,10 +18,11 @@ THEIRS = os.environ.get("EMBODIED_SSL_LEROBOT", "")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not THEIRS, reason="needs lerobot's own environment: make lerobot")]
 
 
-@pytest.mark.parametrize("what", ["simulated", "made up", "made up films"])
+@pytest.mark.parametrize("what", ["simulated", "simulated films", "made up", "made up films"])
 def test_lerobot_loads_every_field_and_picture(what, tmp_path):
-    if what == "simulated":
-        collect(tmp_path / "native", Spec(episodes=30, size=(64, 96), renderer="tiny"))
+    if what.startswith("simulated"):
+        outputs = Outputs(video=24, wrist=True, tactile=True) if what.endswith("films") else Outputs()
+        collect(tmp_path / "native", Spec(tasks=TASKS, episodes=24, size=(64, 96), renderer="tiny", outputs=outputs))
     else:
         make(tmp_path / "native", 14, films=what.endswith("films"))
     outs = [tmp_path / "video", tmp_path / "image"]
