@@ -34,11 +34,13 @@ def refuse_taken(out: Path) -> None:
     """See that nothing is there.
 
     Raises:
-        UserError: a file is, or a folder that is not empty.
+        UserError: a file is, or a folder that is not empty; or it is where a disk is mounted.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         what = "is not empty" if out.is_dir() else "is a file"
         raise UserError(f"'{out}' {what}; choose another --out")
+    if out.is_mount():
+        raise UserError(f"'{out}' is a disk's own folder, which cannot be renamed to; choose a folder below it as --out")
 
 
 @contextmanager
@@ -52,17 +54,18 @@ def finishing(out: Path) -> Iterator[Path]:
         UserError: ``out`` is taken, cannot be written, or the disk is full.
     """
     refuse_taken(out)
-    temporary = out.absolute().with_name(f"{TEMPORARY}{os.getpid()}-{out.absolute().name}")
+    place = out.resolve()  # a link is followed, not replaced
+    temporary = place.with_name(f"{TEMPORARY}{os.getpid()}-{place.name}")
     try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(out.absolute())
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(place)
         temporary.mkdir()
     except OSError as error:
         raise UserError(f"'{out}' cannot be written ({error.strerror}); choose another --out") from error
     try:
         yield temporary
         _sync(temporary)
-        temporary.replace(out.absolute())
+        temporary.replace(place)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise UserError(f"the disk is full: '{out}' was not written and nothing is left of it; free some space") from error

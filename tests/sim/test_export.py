@@ -211,6 +211,22 @@ def test_a_folder_taken_meanwhile_is_kept(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_link_to_an_empty_folder_is_followed(folder, tmp_path):
+    (tmp_path / "disk" / "set").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "set")
+    export(folder, tmp_path / "out", "webdataset")
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "disk" / "set" / "export.json").is_file()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["set"]
+
+
+def test_a_disk_s_own_folder_is_refused_at_once(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(native.Path, "is_mount", lambda path: path == tmp_path / "disk")
+    (tmp_path / "disk").mkdir()
+    with pytest.raises(UserError, match=r"is a disk's own folder, .* choose a folder below it as --out"):
+        export(folder, tmp_path / "disk", "webdataset")
+
+
 def test_progress_counts_every_interaction(folder, tmp_path):
     told = []
     export(folder, tmp_path / "out", "webdataset", on_progress=lambda *numbers: told.append(numbers))
