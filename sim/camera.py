@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,13 +67,13 @@ class Camera:
     near: float = 0.1
     far: float = 2.0
 
-    @property
+    @cached_property
     def matrix(self) -> Floats:
         """K [3, 3]: pixel (column, row, 1) ~ K (x right, y down, z forward); the axis meets the picture's very middle."""
         focal = self.height / 2 / math.tan(math.radians(self.fov) / 2)
-        return np.array([[focal, 0, (self.width - 1) / 2], [0, focal, (self.height - 1) / 2], [0, 0, 1]])
+        return _fixed(np.array([[focal, 0, (self.width - 1) / 2], [0, focal, (self.height - 1) / 2], [0, 0, 1]]))
 
-    @property
+    @cached_property
     def pose(self) -> Floats:
         """Camera to world [4, 4]; the camera's axes are x right, y down, z forward."""
         x, y, z = (float(value) for value in self.position)
@@ -111,6 +112,12 @@ def _unit(x: float, y: float, z: float) -> Vector:
 def _cross(a: Vector, b: Vector) -> Vector:
     """Ten times faster than numpy's, and every picture needs two."""
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+def _fixed(array: Floats) -> Floats:
+    """The same array, which nobody can change: a camera keeps it."""
+    array.setflags(write=False)
+    return array
 
 
 @dataclass(frozen=True)

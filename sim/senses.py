@@ -13,6 +13,7 @@ from embodied_ssl.sim.client import Client
 
 # Of a contact: the hand's link; normal towards the hand; metres apart, negative inside; newtons along the normal.
 _ON_LINK, _NORMAL, _APART, _FORCE = 3, 7, 8, 9
+_SHUT = 5e-4  # metres between fingers that have met
 _FRICTION = ((10, 11), (12, 13))  # newtons, and along what, on the other body
 
 
@@ -64,6 +65,10 @@ class Senses:
         """Whether every finger pressed on something in the last step."""
         pressing = {self._finger.get(touch[_ON_LINK]) for touch in self._touches[-1] if touch[_FORCE] > 0}
         return len(pressing - {None}) == self._fingers
+
+    def shut(self) -> bool:
+        """Whether the fingers have met, as nothing is between them."""
+        return bool(self._joints) and sum(state[0] for state in self._joints[-1]) < _SHUT
 
     def forces(self) -> Floats:
         """Contact force on each finger in each step, normal and friction, newtons [n, k, 3]."""

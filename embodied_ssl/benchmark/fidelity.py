@@ -28,7 +28,7 @@ SHORTCUTS: Mapping[str, Solver] = {
     "residual 1e-3": replace(REFERENCE, residual=1e-3),
     "20 iterations": replace(REFERENCE, iterations=20),
     "hulls of 32 corners": replace(REFERENCE, corners=32),
-    "settling 12 and 24 steps": replace(REFERENCE, settle=12, rest=24),
+    "settling 6 and 16 steps": replace(REFERENCE, settle=6, rest=16),
     "default": SOLVERS["default"],
     "fast": SOLVERS["fast"],
 }

@@ -96,7 +96,8 @@ def attempt(table: Table, action: Sequence[float]) -> Outcome:
         squeeze(recorder)
         recorder.note_touch()
         squeezed = table.world.pose(body)
-        recorder.run(hand.go(low + np.array([0, 0, LIFT]), SPEED) + _HELD)
+        if not recorder.senses.shut():  # there is something to lift
+            recorder.run(hand.go(low + np.array([0, 0, LIFT]), SPEED) + _HELD)
         risen = table.world.pose(body)[2] - table.before[place][2]
         success = bool(risen >= RISEN and all(hand.touching(body)))
         recorder.see_from_wrist()
@@ -119,7 +120,7 @@ def squeeze(recorder: Recorder) -> None:
     for _ in range(_CLOSE):
         recorder.step()
         pressed = pressed + 1 if recorder.senses.pressed() else 0
-        if pressed >= _SQUEEZE:
+        if pressed >= _SQUEEZE or recorder.senses.shut():
             return
 
 
