@@ -28,6 +28,7 @@ from embodied_ssl.sim.render.device import device
 from embodied_ssl.sim.render.lamp import shadow_map
 from embodied_ssl.sim.render.renderer import VOID, Drawn
 from embodied_ssl.sim.render.scene import colours_of, lamp_of, poses_of, repeat_of, to_camera
+from embodied_ssl.sim.render.spare import Arrays, Spare
 
 _SIZES = 8  # picture sizes whose buffers are kept
 _WORDS = 20  # of 32 bits an instance: three rows of its pose, colour, repeats of its texture, id, and three to spare
@@ -92,6 +93,7 @@ class GlRenderer:
         self._bound_to = (0, 0)
         self._targets: dict[tuple[int, int], _Target] = {}
         self._shades: dict[int, _Target] = {}
+        self._spare = Spare()
         self._frame = context.buffer(reserve=208)
         self._room = 64
         self._instances, self._commands = self._buffers()
@@ -113,7 +115,7 @@ class GlRenderer:
             if call.texture is not None:
                 call.texture.use(0)
             self._draw((shadowed, call.texture is not None, call.both_sides), call)
-        return _read(target, camera)
+        return _read(target, self._spare.take(camera.height, camera.width))
 
     def close(self) -> None:
         """Give the device's memory back; the context stays, for other renderers of this process."""
@@ -227,13 +229,11 @@ class GlRenderer:
         return self._targets[height, width]
 
 
-def _read(target: _Target, camera: Camera) -> View:
-    size = camera.height, camera.width
-    depth, ids = np.empty(size, np.float32), np.empty(size, np.int32)
+def _read(target: _Target, arrays: Arrays) -> View:
+    rgb, depth, ids = arrays
     target.frame.read_into(target.scratch, components=4)
     target.frame.read_into(depth, components=1, attachment=1, dtype="f4")
     target.frame.read_into(ids, components=1, attachment=2, dtype="i4")
-    rgb = np.empty((*size, 3), np.uint8)
     cv2.cvtColor(target.scratch, cv2.COLOR_RGBA2RGB, dst=rgb)  # fifty times faster than numpy
     return View(rgb, depth, ids)
 

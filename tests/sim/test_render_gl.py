@@ -19,7 +19,7 @@ from embodied_ssl import doctor
 from embodied_ssl.errors import UserError
 from embodied_ssl.keys import generator
 from embodied_ssl.sim import solids
-from embodied_ssl.sim.camera import NOTHING, Camera, Light
+from embodied_ssl.sim.camera import NOTHING, Camera, Light, View
 from embodied_ssl.sim.mesh import Mesh
 from embodied_ssl.sim.render.choose import open_renderer, process_renderer
 from embodied_ssl.sim.render.gl import GlRenderer
@@ -157,6 +157,32 @@ def test_more_meshes_than_there_is_room_for(gl: GlRenderer) -> None:
         gl.look([Drawn(big, placed()), *known[: k % 3]], above(16, 16), FLAT)
     assert gl._meshes.version > version
     assert digest(gl.look(known, oblique(), Light())) == first
+
+
+def test_pictures_that_are_held_stay_as_they_are(gl: GlRenderer) -> None:
+    """Memory is used again only when neither a picture, nor a part of it, nor a buffer over it is held."""
+    scenes = [[table(), one] for one in things()]
+
+    def look(k: int) -> View:
+        return gl.look(scenes[k % 6], oblique(40, 40), FLAT)
+
+    known = [digest(look(k)) for k in range(6)]
+    whole = [look(k) for k in range(6)]
+    rows = [look(k).ids[3:] for k in range(6)]
+    buffers = [memoryview(look(k).depth) for k in range(6)]
+    turned_over = [look(k).rgb.T for k in range(6)]
+    for k in range(30):
+        look(k)
+    assert [digest(view) for view in whole] == known
+    for k, view in enumerate(whole):
+        assert np.array_equal(rows[k], view.ids[3:])
+        assert np.array_equal(np.asarray(buffers[k]), view.depth)
+        assert np.array_equal(turned_over[k], view.rgb.T)
+    del whole, rows, buffers, turned_over
+    first = look(0)
+    address = first.depth.ctypes.data
+    del first
+    assert address in {look(k).depth.ctypes.data for k in range(6)}
 
 
 def test_pictures_of_many_sizes(gl: GlRenderer) -> None:
