@@ -229,7 +229,8 @@ def _where(path: str, error: BaseException) -> str:
     """The file, and its last line that an error went through."""
     if isinstance(error, SyntaxError) and error.lineno:
         return f"'{path}', line {error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == Path(path)]
+    here = Path(path).resolve()
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == here]
     return f"'{path}', line {lines[-1]}" if lines else f"'{path}'"
 
 

@@ -96,6 +96,13 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(tmp_path, text, said):
     assert "mine.py" in str(caught.value)
 
 
+def test_the_line_is_said_of_a_path_from_here_too(tmp_path, monkeypatch):
+    write(tmp_path, "\ndef propose(task, view, candidates, rng):\n    return rng.intgers(3)\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"'mine\.py', line 3: AttributeError"):
+        proposals.choose("mine.py", "grasp", a_view(), draw, (0, 0, 0))
+
+
 def test_draws_from_the_given_generator_are_no_fault(tmp_path):
     path = write(tmp_path, "def propose(task, view, candidates, rng):\n    return rng.integers(len(candidates))\n")
     answers = {proposals.choose(path, "grasp", a_view(), draw, (0, 16 * k, 0)) for k in range(8)}
