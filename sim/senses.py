@@ -59,7 +59,7 @@ class Senses:
         if self._jaws:
             self._joints.append(client.getJointStates(body, self._jaws))
         else:  # of a jaw it is the opening that matters
-            self._places.append(client.getLinkState(body, self._link, computeForwardKinematics=1)[4:6])
+            self._places.append(client.getLinkState(body, self._link)[4:6])
 
     def pressed(self) -> bool:
         """Whether every finger pressed on something in the last step."""

@@ -37,7 +37,7 @@ class Solver:
 SOLVERS = {
     "reference": Solver(iterations=50, residual=1e-7, freeze=False, corners=0, settle=48, rest=48),
     "default": Solver(iterations=50, residual=1e-3, freeze=True, corners=0, settle=6, rest=16),
-    "fast": Solver(iterations=30, residual=1e-3, freeze=True, corners=32, settle=4, rest=8),
+    "fast": Solver(iterations=30, residual=1e-3, freeze=True, corners=32, settle=4, rest=6),
 }
 
 

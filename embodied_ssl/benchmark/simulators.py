@@ -7,11 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from embodied_ssl.benchmark.naive_interactions import SIZE, TASKS, Naive
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.sim.spec import Outputs, Pool, Randomise, Spec
+
+if TYPE_CHECKING:
+    from embodied_ssl.sim.tasks.stage import Stage
 
 Make = Callable[[int], Any]  # interaction so and so
 
@@ -51,24 +56,29 @@ def played(spec: Spec) -> Make:
     from embodied_ssl.sim.interaction import play
     from embodied_ssl.sim.tasks.stage import Stage
 
-    warm(spec)
-    return partial(play, Stage(spec))
+    return partial(play, warm(Stage(spec)))
 
 
-def warm(spec: Spec) -> None:
-    """Read every form of the pool: a fraction of a second once a process, which is no part of an interaction."""
+def warm(stage: Stage) -> Stage:
+    """Let a stage meet every form of the pool: a second or two once a process, which is no part of an interaction."""
     from embodied_ssl.sim.objects.pool import thing
+    from embodied_ssl.sim.render.renderer import Drawn
 
-    for number in range(spec.pool.objects):
-        thing(spec.pool, spec.seed, number)
+    table = stage.set_table(0)
+    for number in range(stage.spec.pool.objects):
+        form = thing(stage.spec.pool, stage.spec.seed, number).form
+        stage.world.shape(form)
+        stage.renderer.look([Drawn(form.mesh, np.eye(4))], table.camera, table.scene.light)
+    return stage
 
 
 def written(spec: Spec) -> Make:
     """Rows with encoded pictures, in shards on disk."""
     from embodied_ssl.sim.interaction import interaction
     from embodied_ssl.sim.rows import write_shard
+    from embodied_ssl.sim.tasks.stage import shared_stage
 
-    warm(spec)
+    warm(shared_stage(spec))
     folder = tempfile.TemporaryDirectory(prefix="embodied-ssl-bench-")
     rows: list[dict[str, Any]] = []
 
