@@ -287,6 +287,7 @@ from embodied_ssl.sim.render.choose import open_renderer
     ("hidden", "mend"), [("libEGL.so.1", "apt-get install -y libegl1"), ("moderngl", "pip install moderngl")]
 )
 def test_without_opengl_the_other_one_draws_and_one_line_says_why(hidden: str, mend: str) -> None:
+    renderer_or_skip("tiny")
     said = run_without(hidden, "print(open_renderer('auto').name)")
     lines = said.strip().splitlines()
     assert len(lines) == 2
