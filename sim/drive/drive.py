@@ -19,7 +19,7 @@ from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.keys import generator
 from embodied_ssl.piecework import check_stop
 from embodied_ssl.sim.camera import Camera, Floats, Light, View
-from embodied_ssl.sim.drive.kinds import KINDS
+from embodied_ssl.sim.drive.kinds import ANYWHERE, KINDS
 from embodied_ssl.sim.drive.rooms import Room, furnish
 from embodied_ssl.sim.drive.spec import DriveSpec, Look
 from embodied_ssl.sim.drive.town.route import draw_route
@@ -31,6 +31,8 @@ STREET = "street"
 FAR = {"room": 15.0, STREET: 500.0}  # metres
 NEAR = {"room": 0.05, STREET: 0.4}
 NOTHING_BEYOND = 250.0  # metres: farther away is the sky
+_COMMON = {make.__name__ for make in ANYWHERE}
+_TELLING = 0.5  # share of stills that must look at a piece which is not found in all kinds alike
 
 
 class Place(Protocol):
@@ -220,7 +222,10 @@ def _aim_in_room(room: Room, spec: DriveSpec, rng: np.random.Generator) -> Camer
     spots = rng.uniform(-half, half, (200, 2))
     spots = spots[room.free(spots, 0.25)]
     spots = spots if len(spots) else np.zeros((1, 2))
-    piece = room.pieces[int(rng.integers(room.sure))].middle
+    sure = room.pieces[: room.sure]
+    telling = [each for each in sure if each.name not in _COMMON] or sure
+    chosen = telling if rng.uniform() < _TELLING else sure
+    piece = chosen[int(rng.integers(len(chosen)))].middle
     spot = spots[int(np.argmax(np.hypot(*(spots[:6] - piece).T)))]
     aim = piece + rng.normal(0, 0.4, 2) - spot
     fov = float(rng.uniform(*spec.indoors.fov))
