@@ -6,7 +6,7 @@ It has quirks, which are made good here so that it sees what `gl` sees:
 * it leaves out back faces: a mesh with gaps gets a second set of faces that look the other way;
 * it colours the lamp's light only, and remembers that colour: both lights are tinted through the colours of things instead;
 * PyBullet never gives back the numbers of a mesh that is handed over as lists, nor what it keeps of files: meshes are handed over
-  as files of which nothing is kept;
+  as files, of which it may keep the first ones (a body is made six times as fast then) and nothing of later ones;
 * bodies, shapes and textures leave something behind when they go: its world is now and then replaced by a new one.
 
 It differs in what would cost too much to make good: when anything casts a shadow everything does, shadows are pale, highlights
@@ -23,6 +23,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -39,6 +40,7 @@ from embodied_ssl.sim.render.surface import surface
 _Form = tuple[Mesh, float]  # a mesh, and repeats to a metre of a texture laid on it; 0 where none is
 _MOST = 32_000_000  # bytes that a world may have loaded before it is replaced
 _CORNER, _FACE = 200, 40  # bytes of each, about
+_KEPT = 48_000_000  # bytes of meshes that PyBullet may keep for good
 _BODIES = 5000  # that a world may have made before it is replaced; each leaves 1 kB
 _NO_TEXTURE = -1
 
@@ -48,7 +50,6 @@ class _World:
     """What a client holds: shapes by form, textures by picture with what was loaded, and the bodies of the last picture."""
 
     client: Client
-    folder: Path
     shapes: dict[_Form, int] = field(default_factory=dict)
     textures: dict[int, tuple[Pixels, Pixels, int]] = field(default_factory=dict)
     bodies: list[int] = field(default_factory=list)
@@ -72,6 +73,10 @@ class TinyRenderer:
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
+        self._folder = Path(tempfile.mkdtemp(prefix="embodied_ssl_"))
+        self._clean = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._files: WeakKeyDictionary[Mesh, dict[float, Path]] = WeakKeyDictionary()
+        self._kept = 0
         self._renew()
 
     def look(self, scene: Sequence[Drawn], camera: Camera, light: Light) -> View:
@@ -85,7 +90,7 @@ class TinyRenderer:
         scene = [drawn for drawn in scene if len(drawn.mesh.faces)]
         poses, colours = poses_of(scene), colours_of(scene)
         if self._world.loaded > _MOST or self._world.made > _BODIES:
-            self.close()
+            self._world.client.close()
             self._renew()
         self._stand([self._made_of(drawn) for drawn in scene])
         brightest = max(1.0, *light.colour)
@@ -115,10 +120,7 @@ class TinyRenderer:
         self._clean()
 
     def _renew(self) -> None:
-        client, folder = Client(), Path(tempfile.mkdtemp(prefix="embodied_ssl_"))
-        client.setPhysicsEngineParameter(enableFileCaching=0)
-        self._world = _World(client, folder)
-        self._clean = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._world = _World(Client())
 
     def _stand(self, made_of: list[tuple[int, int]]) -> None:
         """Bodies of these shapes and textures, in this order and no others.
@@ -146,6 +148,15 @@ class TinyRenderer:
         return self._world.shapes[form], _NO_TEXTURE if picture is None else self._texture(picture)
 
     def _shape(self, mesh: Mesh, repeat: float) -> int:
+        files = self._files.setdefault(mesh, {})
+        if repeat not in files:
+            files[repeat] = self._write(mesh, repeat)
+        client = self._world.client
+        shape: int = client.createVisualShape(client.GEOM_MESH, fileName=str(files[repeat]))
+        return shape
+
+    def _write(self, mesh: Mesh, repeat: float) -> Path:
+        """A mesh as a file that stays while the renderer does, so that a new world finds what PyBullet keeps of it."""
         ready = surface(mesh, repeat > 0)
         corners, faces = ready.corners.copy(), ready.faces
         if repeat > 0:
@@ -154,11 +165,14 @@ class TinyRenderer:
         if not ready.closed:
             faces = np.concatenate([faces, faces[:, ::-1] + len(corners)])
             corners = np.concatenate([corners, corners * np.array([1, 1, 1, -1, -1, -1, 1, 1], np.float32)])
-        self._world.loaded += _CORNER * len(corners) + _FACE * len(faces)
-        path = self._world.folder / f"{next(self._numbers)}.obj"
+        size = _CORNER * len(corners) + _FACE * len(faces)
+        self._world.loaded += size
+        keeping = self._kept + size <= _KEPT
+        self._kept += size * keeping
+        self._world.client.setPhysicsEngineParameter(enableFileCaching=int(keeping))
+        path = self._folder / f"{next(self._numbers)}.obj"
         path.write_text(_obj(corners, faces))
-        shape: int = self._world.client.createVisualShape(self._world.client.GEOM_MESH, fileName=str(path))
-        return shape
+        return path
 
     def _texture(self, picture: Pixels) -> int:
         """The texture of a picture; it is loaded anew if it was written to since."""
@@ -166,7 +180,7 @@ class TinyRenderer:
         if kept is not None and kept[0] is picture and (kept[1] is picture or np.array_equal(kept[1], picture)):
             return kept[2]
         check_picture(picture)
-        path = self._world.folder / f"{next(self._numbers)}.png"
+        path = self._folder / f"{next(self._numbers)}.png"
         path.write_bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
         texture: int = self._world.client.loadTexture(str(path))
         path.unlink()
