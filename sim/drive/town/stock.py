@@ -53,6 +53,16 @@ class Model:
     def _bounds(self) -> tuple[Floats, Floats]:
         return bounds(self.parts)
 
+    @cached_property
+    def middle(self) -> Floats:
+        """Of the box around it: x, y, z, 1."""
+        return np.append((self.low + self.high) / 2, 1.0)
+
+    @cached_property
+    def reach(self) -> float:
+        """From its middle to its farthest corner."""
+        return float(np.linalg.norm(self.high - self.low)) / 2
+
     @property
     def low(self) -> Floats:
         """Lowest x, y, z of its parts [3]."""

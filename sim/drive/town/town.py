@@ -73,19 +73,20 @@ class Town:
     standing: list[Standing] = field(default_factory=list)
     ground: list[Drawn] = field(default_factory=list)
     weather: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((1, 1, 3), np.uint8))
-    _near: list[list[Drawn]] = field(default_factory=list, repr=False)
-    _far: list[list[Drawn]] = field(default_factory=list, repr=False)
     _balls: Floats = field(default_factory=lambda: np.zeros((0, 4)), repr=False)
+    _drawn: dict[tuple[int, bool], list[Drawn]] = field(default_factory=dict, repr=False)
 
     def finish(self) -> None:
-        """Make what renderers are given; to be called when everything stands."""
-        balls = []
-        for number, each in enumerate(self.standing):
-            pose, middle = each.pose, (each.model.low + each.model.high) / 2
-            for kept, things in ((self._near, each.model.things), (self._far, each.model.coarse)):
-                kept.append([_placed(thing, pose, number + 1, each.tint) for thing in things])
-            balls.append([*(pose[:3, :3] @ middle + pose[:3, 3]), float(np.linalg.norm(each.model.high - each.model.low)) / 2])
-        self._balls = np.array(balls)
+        """Work out where all that stands can be seen from; to be called when everything does."""
+        self._balls = np.array([[*each.pose[:3] @ each.model.middle, each.model.reach] for each in self.standing])
+
+    def _things(self, place: int, near: bool) -> list[Drawn]:
+        """What renderers are given of one that stands; made when it is first seen."""
+        if (place, near) not in self._drawn:
+            each = self.standing[place]
+            things, pose = each.model.things if near else each.model.coarse, each.pose
+            self._drawn[place, near] = [_placed(thing, pose, place + 1, each.tint) for thing in things]
+        return self._drawn[place, near]
 
     def seen(self, camera: Camera, light: Light, steady: bool = False) -> list[Drawn]:
         """What a camera may see, and what is near and may cast a shadow there; what is far is coarser and casts none.
@@ -96,7 +97,8 @@ class Town:
             steady: rather give everything, for a renderer to which a thing that comes or goes costs more than one out of sight.
         """
         if steady:
-            return [*self.ground, *(thing for things in self._near for thing in things), self._sky(camera, light)]
+            every = (thing for place in range(len(self.standing)) for thing in self._things(place, True))
+            return [*self.ground, *every, self._sky(camera, light)]
         pose = camera.pose
         local, reach = (self._balls[:, :3] - pose[:3, 3]) @ pose[:3, :3], self._balls[:, 3]
         up = math.tan(math.radians(camera.fov) / 2)
@@ -106,7 +108,7 @@ class Town:
         if light.shadow:
             ok |= (np.hypot(local[:, 0], local[:, 2]) < _SHADOWS) & (local[:, 2] > -_BEHIND)
         near = local[:, 2] - reach < _FINE * camera.height / (2 * up)
-        things = [thing for k in np.flatnonzero(ok) for thing in (self._near if near[k] else self._far)[k]]
+        things = [thing for place in np.flatnonzero(ok).tolist() for thing in self._things(place, bool(near[place]))]
         return [*self.ground, *things, self._sky(camera, light)]
 
     def _sky(self, camera: Camera, light: Light) -> Drawn:
