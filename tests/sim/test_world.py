@@ -206,8 +206,8 @@ def test_two_worlds_do_not_meet():
     one, two = World(), World()
     one.save(), two.save()
     body = one.add(BRICK, 1.0, (0, 0, 0.025))
-    assert two.client.getNumBodies() == 1
-    assert one.client.getNumBodies() == 2
+    assert two.client.getNumBodies() == 2  # the table and the probe
+    assert one.client.getNumBodies() == 3
     assert body not in two._bodies
     one.close(), two.close()
 
