@@ -212,6 +212,11 @@ class World:
         position, orientation = self.client.getBasePositionAndOrientation(body)
         return np.array(position + orientation)
 
+    def poses(self, bodies: Sequence[int]) -> Floats:
+        """Position and orientation of several [n, 7]."""
+        look = self.client.getBasePositionAndOrientation
+        return np.array([position + orientation for position, orientation in map(look, bodies)])
+
     def set_pose(self, body: int, position: Point, orientation: Sequence[float] | Floats = UPRIGHT) -> None:
         """Put a body somewhere else, at rest."""
         self.client.resetBasePositionAndOrientation(body, position, orientation)

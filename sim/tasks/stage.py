@@ -60,7 +60,7 @@ class Table:
 
     def states(self) -> Floats:
         """Position and orientation of every thing now [n, 7]."""
-        return np.stack([self.world.pose(body) for body in self.bodies])
+        return self.world.poses(self.bodies)
 
     def rest(self) -> None:
         """Let everything come to rest after an action."""
