@@ -70,7 +70,7 @@ def play(stage: Stage, index: int) -> tuple[Table, Outcome, View]:
             continue
         if task != "push":  # a push has come to rest already, to see what moved
             table.rest()
-        return table, outcome, table.look(outcome.second)
+        return table, outcome, table.look_again(outcome.second)
     raise BadItem(f"interaction {index}", f"the robot reached none of {_TRIES} places ({reason})")
 
 

@@ -29,7 +29,7 @@ ACTION = ("row", "column", "angle_bin", "success")
 SQUEEZE = 25.0  # N a finger; more drives the fingers into the thing
 DEEP = 0.03  # the fingers' ends go so far below the point that was seen, if the table allows
 LIFT = 0.05
-SPEED = 0.5  # metres a second, down and up
+DOWN, SPEED = 1.0, 0.5  # metres a second: down through the air, and up
 RISEN = 0.03
 CENTRED = 0.5  # share of tries near the middle; the rest teach what fails
 ALIGNED = 0.4  # share of those that close across the narrow side
@@ -108,7 +108,7 @@ def attempt(table: Table, action: Sequence[float]) -> Outcome:
 
 def come_down(table: Table, hand: Hand, low: Floats) -> None:
     """Come down from just above everything that might be met; what is in the way is pushed, or stops the hand."""
-    for _ in range(hand.go(low, SPEED)):
+    for _ in range(hand.go(low, DOWN)):
         hand.advance()
         table.world.step()
 

@@ -26,7 +26,7 @@ from functools import lru_cache
 import numpy as np
 
 from embodied_ssl.keys import generator
-from embodied_ssl.sim.camera import Floats, View
+from embodied_ssl.sim.camera import Camera, Floats, View
 from embodied_ssl.sim.draws import colour, log_uniform
 from embodied_ssl.sim.elastic import MARGIN, Elastic, Lattice
 from embodied_ssl.sim.objects.thing import Form, Primitive, Rest, Thing
@@ -107,6 +107,10 @@ class SoftTable(Table):
 
     poked: int = -1
     nodes: Floats | None = None  # of the poked block, in its own frame
+
+    def look_again(self, second: Camera | None = None) -> View:
+        """The picture after: a dent moves nothing that `states` knows of."""
+        return self.look(second)
 
     def states(self) -> Floats:
         """Position and orientation of every block; they stay where they are [n, 7]."""

@@ -25,6 +25,7 @@ from embodied_ssl.sim.tasks.scene import Scene, draw_scene, footprint
 from embodied_ssl.sim.world import TABLE, Surface, World, matrix
 
 RENEWED = 500  # scenes after which the world is emptied: PyBullet keeps 4 kB of each
+_STILL = 1e-6  # metres, and parts of quaternions
 VISIBLE = 0.0005  # share of the picture that a thing must fill to be acted on
 
 
@@ -135,6 +136,12 @@ class Table:
             for place, (thing, pose, texture) in enumerate(zip(scene.things, self.states(), scene.textures, strict=True))
         ]
         return [table, *things, *(hand.drawn() if hand is not None else [])]
+
+    def look_again(self, second: Camera | None = None) -> View:
+        """The picture after. Where nothing has moved by a thousandth of a millimetre, it is the picture before."""
+        if second is None and np.abs(self.states() - self.before).max() < _STILL:
+            return self.view
+        return self.look(second)
 
     def look(self, camera: Camera | None = None, hand: Hand | None = None) -> View:
         """Take a picture now, with the scene's camera or another; without the noise of a camera."""

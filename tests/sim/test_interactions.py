@@ -278,6 +278,15 @@ def test_all_that_is_asked_for_is_seen():
     stage.close()
 
 
+def test_what_has_not_moved_need_not_be_drawn_again(jaws):
+    table = a_table(jaws)
+    assert table.look_again() is table.view
+    jaws.world.set_pose(table.bodies[0], table.before[0][:3] + [0.002, 0, 0], table.before[0][3:])
+    assert table.look_again() is not table.view
+    assert (table.look_again().ids != table.view.ids).any()
+    assert table.look_again(table.camera) is not table.view
+
+
 def test_a_trace_is_resampled_between_its_ends():
     assert resample([0.0, 1.0]) == pytest.approx(np.linspace(0, 1, 64))
     assert (resample([]) == 0).all()
