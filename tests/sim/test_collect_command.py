@@ -24,7 +24,8 @@ def test_options_and_changes_make_the_specification():
     assert spec_of(PLAIN) == Spec(renderer="tiny")
     changes = ("randomise.textures=0.5", "randomise.height=0.6,0.7", "pool.kinds=own", "pool.folder=/mugs", "things=1,2")
     asked = Asked(("poke",), 7, 3, "96,128", "panda", "fast", "gl", changes)
-    wanted = Spec(("poke",), 7, 3, (96, 128), (1, 2), "fast", "panda", "gl")
+    plain = {"tasks": ("poke",), "episodes": 7, "seed": 3, "size": (96, 128), "things": (1, 2)}
+    wanted = Spec(**plain, solver="fast", robot="panda", renderer="gl")
     pool, randomise = Pool(kinds=("own",), folder="/mugs"), Randomise(textures=0.5, height=(0.6, 0.7))
     spec = spec_of(asked)
     assert (spec.pool, spec.randomise) == (pool, randomise)
