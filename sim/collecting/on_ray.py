@@ -35,7 +35,7 @@ def load_ray() -> ModuleType:
 
 @dataclass(frozen=True)
 class OnRay:
-    """Ray's workers: those of the cluster in the environment's ``RAY_ADDRESS``, of a Ray already started, or of a local one.
+    """Ray's workers: of the cluster in the environment's ``RAY_ADDRESS``, of a Ray that this process has started, or of its own.
 
     Args:
         workers: pieces in hand at the same time, and processors of a local Ray.
@@ -65,7 +65,7 @@ class OnRay:
         quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
         address = os.environ.get("RAY_ADDRESS", "")
         same = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}  # what this process can import, its workers can
-        here = {"num_cpus": self.workers, "include_dashboard": False, "runtime_env": same}
+        here = {"address": "local", "num_cpus": self.workers, "include_dashboard": False, "runtime_env": same}
         try:
             ray.init(**({"address": address} if address else here), **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
