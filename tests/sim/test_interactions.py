@@ -281,7 +281,7 @@ def test_all_that_is_asked_for_is_seen():
 def test_what_has_not_moved_need_not_be_drawn_again(jaws):
     table = a_table(jaws)
     assert table.look_again() is table.view
-    jaws.world.set_pose(table.bodies[0], table.before[0][:3] + [0.002, 0, 0], table.before[0][3:])
+    jaws.world.set_pose(table.bodies[0], table.before[0][:3] + np.array([0.002, 0, 0]), table.before[0][3:])
     assert table.look_again() is not table.view
     assert (table.look_again().ids != table.view.ids).any()
     assert table.look_again(table.camera) is not table.view
