@@ -1,7 +1,9 @@
 """How exactly a step is solved: what may be saved without the data telling another story.
 
-Every step is 1/240 s in all of them: at 120 a second too many grasps change their label. What each costs and keeps is measured by
-``scripts/fidelity.py``.
+Every step is 1/240 s in all of them: at 120 a second too many grasps change their label. What each keeps is measured by
+``embodied-ssl bench fidelity``; beside the reference, on 120 of each task with five random things: ``default`` agrees on all
+grasps, its pushes end 2 mm apart (median; 9 mm at 90 %) and its pokes' slopes differ by 0.007 %; ``fast`` agrees on 94 %, 6 mm
+(17 mm) and 0.06 %.
 """
 
 from __future__ import annotations
