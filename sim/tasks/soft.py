@@ -204,10 +204,7 @@ class Press:
 def set_table(stage: Stage, index: int, scene: Scene | None = None) -> SoftTable:
     """Put the blocks of item ``index`` on the table and take the picture before."""
     scene = scene or draw_scene(stage.spec, index, block)
-    unseen = View(*([np.empty(0)] * 3))  # type: ignore[arg-type]
-    table = SoftTable(stage, scene, list(range(len(scene.things))), np.empty(0), unseen)
-    table.before, table.view = table.states(), table.look()
-    return table
+    return SoftTable(stage, scene, list(range(len(scene.things))))
 
 
 def attempt(table: SoftTable, action: Sequence[float]) -> Outcome:

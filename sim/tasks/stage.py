@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -31,7 +31,7 @@ VISIBLE = 0.0005  # share of the picture that a thing must fill to be acted on
 
 @dataclass(eq=False)
 class Table:
-    """A scene that has been set.
+    """A scene that has been set; the picture before is taken when it is made.
 
     Attributes:
         stage: where it stands.
@@ -44,8 +44,12 @@ class Table:
     stage: Stage
     scene: Scene
     bodies: list[int]
-    before: Floats
-    view: View
+    before: Floats = field(init=False)
+    view: View = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.before = self.states()
+        self.view = self.look()
 
     @property
     def world(self) -> World:
@@ -206,9 +210,7 @@ class Stage:
         world.step(world.solver.settle)
         for body in bodies:  # what is left of their motion is below what a camera sees
             world.set_velocity(body, (0.0, 0.0, 0.0))
-        table = Table(self, scene, bodies, np.empty(0), View(*([np.empty(0)] * 3)))  # type: ignore[arg-type]
-        table.before, table.view = table.states(), table.look()
-        return table
+        return Table(self, scene, bodies)
 
 
 def photograph(view: View, noise: float, *key: int | str) -> Pixels:
