@@ -332,17 +332,26 @@ def test_a_closed_renderer_leaves_others_alone(gl: GlRenderer) -> None:
 def test_the_number_of_threads_is_the_users(gl: GlRenderer) -> None:
     """Opening leaves the environment as it was, and Mesa starts no thread unless asked to."""
     code = """
-import os
+import os, time
 from pathlib import Path
 from embodied_ssl.sim.render.choose import open_renderer
+
+def threads():
+    names = []
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            names.append(task.joinpath("comm").read_text())
+        except OSError:  # it has ended since
+            pass
+    return sum(name.startswith("llvmpipe") for name in names)
+
 open_renderer("gl")
-names = []
-for task in Path("/proc/self/task").iterdir():
-    try:
-        names.append(task.joinpath("comm").read_text())
-    except OSError:  # it has ended since
-        pass
-print(os.environ.get("LP_NUM_THREADS"), sum(name.startswith("llvmpipe") for name in names))
+given = os.environ.get("LP_NUM_THREADS")
+for _ in range(100):  # a thread bears its name only some time after it was started
+    if threads() == int(given or 0):
+        break
+    time.sleep(0.05)
+print(given, threads())
 """
     for given in (None, "2"):
         environment = {key: value for key, value in os.environ.items() if key != "LP_NUM_THREADS"}
