@@ -24,7 +24,7 @@ from embodied_ssl.sim.spec import Spec
 from embodied_ssl.sim.tasks.scene import Scene, draw_scene, footprint
 from embodied_ssl.sim.world import TABLE, Surface, World, matrix
 
-RENEWED = 500  # scenes after which the world is emptied: PyBullet keeps 4 kB of each
+RENEWED = 2000  # scenes after which the world is emptied: PyBullet keeps 4 kB of each
 _STILL = 1e-6  # metres, and parts of quaternions
 VISIBLE = 0.0005  # share of the picture that a thing must fill to be acted on
 
