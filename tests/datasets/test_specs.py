@@ -6,7 +6,6 @@ import dataclasses
 import multiprocessing
 import os
 import pickle
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,10 +99,11 @@ def test_tiny_opens_and_keeps_the_contract(tiny: DataSpec) -> None:
         source[len(source)]
 
 
-def test_tiny_is_written_fast(tiny: DataSpec, tmp_path: Path) -> None:
-    began = time.process_time()
+def test_tiny_is_small(tiny: DataSpec, tmp_path: Path) -> None:
     type(tiny).tiny(tmp_path / "again")
-    assert time.process_time() - began < 0.5
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert 0 < len(files) < 2000
+    assert sum(path.stat().st_size for path in files) < 2_000_000
 
 
 def test_specs_are_frozen_and_described(tiny: DataSpec) -> None:
@@ -222,14 +222,13 @@ def test_picture_is_the_file_s(tmp_path: Path) -> None:
     assert number_shown(picture.take((0, 0, *picture.size), picture.size)) == 5
 
 
-def test_thousands_of_items_open_quickly(tmp_path: Path) -> None:
+def test_thousands_of_items_are_opened_unread(tmp_path: Path) -> None:
+    """Empty files, of which any that was read would be left out."""
     for number in range(5000):
         (tmp_path / f"{number:05d}.mp4").touch()
         (tmp_path / f"{number:05d}.jpg").touch()
     for kind in (PictureFolder, VideoFolder):
-        began = time.process_time()
         source = kind(str(tmp_path)).open("train")
-        assert time.process_time() - began < 1
         assert len(source) == 4500
         assert len(pickle.dumps(source)) < 600_000
 
