@@ -18,9 +18,10 @@ from embodied_ssl.sim.jointed import Jointed, place
 from embodied_ssl.sim.robots.assembly import Assembly, Hull, Model, assemble, hulls
 from embodied_ssl.sim.robots.burden import Burden
 from embodied_ssl.sim.robots.chain import Chain
-from embodied_ssl.sim.robots.hand import RATE, Hand, Unreachable
+from embodied_ssl.sim.robots.hand import Hand, Unreachable
 from embodied_ssl.sim.robots.sticks import probe, rod
 from embodied_ssl.sim.robots.tool import Tool
+from embodied_ssl.sim.solver import RATE
 
 NEAR = 1e-3  # metres, and radians, that a hand may be away from where it should stand
 _APART = 0.01  # metres between the poses of a path for which angles are found

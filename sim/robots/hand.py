@@ -17,7 +17,6 @@ from embodied_ssl.sim.render.renderer import Drawn
 from embodied_ssl.sim.senses import Senses
 
 ROBOT = -2  # in a view's ids
-RATE = 240  # steps a second
 OPENING = 0.08  # metres between the fingers of an open jaw
 ROUND = 0.02  # metres; thickness of a tip, which can press half as deep: further in, the engine counts the contact twice
 

@@ -16,9 +16,10 @@ from embodied_ssl.sim import solids
 from embodied_ssl.sim.camera import Floats, Point, Vector
 from embodied_ssl.sim.client import Client
 from embodied_ssl.sim.jointed import BASE, Jointed, Link, place
-from embodied_ssl.sim.robots.hand import OPENING, RATE, Hand
+from embodied_ssl.sim.robots.hand import OPENING, Hand
 from embodied_ssl.sim.robots.sticks import METAL, Stick, probe, rod
 from embodied_ssl.sim.robots.tool import AHEAD, BESIDE, FRICTION, Pad, Part, Shape, Tool, facing
+from embodied_ssl.sim.solver import RATE
 
 GRAVITY = 9.81
 _FINGER = (0.01, 0.02, 0.06)  # metres
