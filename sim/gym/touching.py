@@ -12,6 +12,7 @@ seed, the first reset takes that of ``spec``, or draws one.
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -40,7 +41,7 @@ _FAR = Camera((0.0, 0.0, 1.0), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0), 1, 1).far
 _OWN = ("tasks", "episodes", "per_shard")  # fields of a specification that say nothing about an environment
 
 
-class Touching(gymnasium.Env[Observation, Action]):
+class Touching(gymnasium.Env[Observation, Action], ABC):
     """One task in one simulated world of its own.
 
     The observation has ``rgb`` uint8 [h, w, 3], ``depth`` float32 [h, w] in metres and, if asked for, ``ids`` int32 [h, w] (the
@@ -90,9 +91,9 @@ class Touching(gymnasium.Env[Observation, Action]):
 
     numbers: ClassVar[int]  # of an action
 
+    @abstractmethod
     def decode(self, action: Floats) -> tuple[float, ...]:
         """An action in -1..1 as the task's own numbers."""
-        raise NotImplementedError
 
     def more_space(self) -> dict[str, spaces.Space[Any]]:
         """What the task adds to the observation."""
@@ -105,9 +106,9 @@ class Touching(gymnasium.Env[Observation, Action]):
     def begin(self) -> None:
         """A new scene has been set."""
 
+    @abstractmethod
     def reward(self, outcome: Outcome) -> tuple[float, bool, dict[str, Any]]:
         """The reward of what was just done, whether the task is solved for good, and what more there is to tell."""
-        raise NotImplementedError
 
     # What Gymnasium asks for.
 
