@@ -14,40 +14,56 @@ from numpy.typing import NDArray
 
 from embodied_ssl.datasets import poses
 from embodied_ssl.datasets.io.picture_sequence import PictureSequence
+from embodied_ssl.datasets.motion import FORWARD, LEFT_YAW, ON_THE_ROAD, SIX, Axis, named
 from embodied_ssl.datasets.source import Sample, Source, Split, in_split
 from embodied_ssl.errors import BadItem, UserError
 
 METRIC = "metres, radians"
 
 
+def metric_axes(names: Sequence[str]) -> tuple[Axis, ...]:
+    """The axes of poses by name.
+
+    Raises:
+        UserError: see `motion.named`.
+    """
+    return tuple(SIX[place] for place in named(names))
+
+
 class Track(Protocol):
     """What is known of a drive's motion."""
 
     def motions(self, frame: int, later: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(forward, left yaw) [h, 2] from a frame to each of those later."""
+        """The motion [h, m] from a frame to each of those later, along the axes of its source."""
 
 
 @dataclass(frozen=True)
 class PoseTrack:
-    """Motion from poses [n, 4, 4] of a body whose axes are a camera's or an IMU's.
+    """Motion from poses.
 
-    With a calibration T_camera<-imu [4, 4], poses of the IMU give the motion of the camera.
+    Attributes:
+        poses: T_world<-body [n, 4, 4].
+        body: whose axes they have.
+        calibration: T_camera<-imu [4, 4], with which poses of the IMU give the motion of the camera.
+        axes: which of `motion.SIX`.
     """
 
     poses: NDArray[np.float64]
-    axes: Literal["camera", "imu"]
+    body: Literal["camera", "imu"]
     calibration: NDArray[np.float64] | None = None
+    axes: tuple[str, ...] = ON_THE_ROAD
 
     def motions(self, frame: int, later: NDArray[np.int64]) -> NDArray[np.float64]:
         moved = poses.relative(self.poses[frame], self.poses[later])
         if self.calibration is not None:
             moved = poses.conjugate(moved, self.calibration)
-        return poses.camera_motion(moved) if self.axes == "camera" else poses.imu_motion(moved)
+        wanted: NDArray[np.float64] = poses.six(moved, self.body)[:, named(self.axes)]
+        return wanted
 
 
 @dataclass(frozen=True)
 class CommandTrack:
-    """Motion from commands: what was given between two frames, summed; ``total`` [n, 2] is the sum up to each frame."""
+    """Motion from commands: what was given between two frames, summed; ``total`` [n, m] is the sum up to each frame."""
 
     total: NDArray[np.float64]
 
@@ -89,12 +105,20 @@ class Drives(Source):
     provides = frozenset({"frames", "frame", "later", "motions", "seconds", "index"})
 
     def __init__(
-        self, name: str, drives: Sequence[Drive], horizon_seconds: float, motion_unit: str, bad: list[BadItem], split: Split
+        self,
+        name: str,
+        drives: Sequence[Drive],
+        horizon_seconds: float,
+        motion_unit: str,
+        bad: list[BadItem],
+        split: Split,
+        axes: Sequence[Axis] = (FORWARD, LEFT_YAW),
     ) -> None:
         if horizon_seconds <= 0:
             raise UserError(f"horizon_seconds must be above 0, not {horizon_seconds}; set it with --set data.horizon_seconds=1.0")
         self.drives = list(drives)
         self.motion_unit = motion_unit
+        self.motion_axes = tuple(axes)
         self.bad = bad
         self._reach = [drive.reach(horizon_seconds) for drive in self.drives]
         places = [

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets import poses
-from embodied_ssl.datasets.drives import METRIC, Drive, Drives, PoseTrack, none_left
+from embodied_ssl.datasets.drives import METRIC, Drive, Drives, PoseTrack, metric_axes, none_left
 from embodied_ssl.datasets.io.listing import subfolders
 from embodied_ssl.datasets.io.numbered import driven, tour
 from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.io.pictures import SUFFIXES, encode
 from embodied_ssl.datasets.kitti_raw import numbered_files
+from embodied_ssl.datasets.motion import ON_THE_ROAD
 from embodied_ssl.datasets.source import DataSpec, Source, Split, folders
 from embodied_ssl.errors import BadItem
 
@@ -77,7 +78,7 @@ def read_numbers(path: Path, columns: int) -> NDArray[np.float64]:
     return np.array(rows, np.float64).reshape(-1, columns)
 
 
-def read_sequence(sequence: Sequence, short_side: int, bad: list[BadItem]) -> Drive:
+def read_sequence(sequence: Sequence, short_side: int, axes: tuple[str, ...], bad: list[BadItem]) -> Drive:
     """One sequence as a drive; pictures without a pose are put on the list of bad ones.
 
     Raises:
@@ -103,7 +104,7 @@ def read_sequence(sequence: Sequence, short_side: int, bad: list[BadItem]) -> Dr
     if len(numbers) < 2:
         raise BadItem(str(sequence.pictures), "fewer than two pictures have a pose")
     frames = PictureSequence(sequence.pictures, [files[number] for number in numbers], times[numbers], short_side)
-    return Drive(sequence.name, frames, PoseTrack(track[numbers], "camera", _sideways(sequence)))
+    return Drive(sequence.name, frames, PoseTrack(track[numbers], "camera", _sideways(sequence), axes))
 
 
 def _sideways(sequence: Sequence) -> NDArray[np.float64] | None:
@@ -125,6 +126,7 @@ class KittiOdometry(DataSpec):
         camera: 0 and 1 are grey, 2 and 3 colour; the flat layout has the left grey one only.
         horizon_seconds: how far ahead ``later`` looks.
         short_side: frames are scaled so that their shorter side has so many pixels.
+        axes: what motions are made of: any of forward, left, up, left_yaw, up_pitch, right_roll.
     """
 
     protocol: ClassVar[str] = "KITTI odometry sequences: a camera's pictures with ground-truth poses"
@@ -133,6 +135,7 @@ class KittiOdometry(DataSpec):
     camera: int = 2
     horizon_seconds: float = 1.0
     short_side: int = 96
+    axes: tuple[str, ...] = ON_THE_ROAD
 
     def open(self, split: Split = "all") -> Source:
         drives: list[Drive] = []
@@ -141,7 +144,7 @@ class KittiOdometry(DataSpec):
         for root in (folder.absolute() for folder in folders(self.root)):
             for sequence in sequences(root, self.camera):
                 try:
-                    drives.append(read_sequence(sequence, self.short_side, bad))
+                    drives.append(read_sequence(sequence, self.short_side, self.axes, bad))
                 except BadItem as error:
                     bad.append(error)
                 else:
@@ -149,7 +152,7 @@ class KittiOdometry(DataSpec):
         if not drives:
             raise none_left(f"KITTI odometry sequences with image_{self.camera} in '{self.root}'", bad, ACCEPTED)
         name = "KITTI odometry" + (", 10 frames a second assumed" if assumed else "")
-        return Drives(name, drives, self.horizon_seconds, METRIC, bad, split)
+        return Drives(name, drives, self.horizon_seconds, METRIC, bad, split, metric_axes(self.axes))
 
     @classmethod
     def tiny(cls, folder: Path) -> Self:

@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets import poses
-from embodied_ssl.datasets.drives import METRIC, Drive, Drives, PoseTrack, none_left
+from embodied_ssl.datasets.drives import METRIC, Drive, Drives, PoseTrack, metric_axes, none_left
 from embodied_ssl.datasets.io.listing import subfolders
 from embodied_ssl.datasets.io.numbered import driven, tour
 from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.io.pictures import SUFFIXES, encode
+from embodied_ssl.datasets.motion import LEFT_YAW, ON_THE_ROAD, SIX
 from embodied_ssl.datasets.source import DataSpec, Source, Split, folders
 from embodied_ssl.errors import BadItem
 
@@ -113,7 +114,7 @@ def jumps(rows: NDArray[np.float64], track: NDArray[np.float64], seconds: Times)
     speed = np.hypot(rows[:, poses.SPEED_FORWARD], rows[:, poses.SPEED_LEFT])
     distance = np.hypot(steps[:, 0, 3], steps[:, 1, 3]) - (speed[1:] + speed[:-1]) / 2 * lasted
     rate = rows[:, poses.YAW_RATE]
-    yaw = poses.imu_motion(steps)[:, 1] - (rate[1:] + rate[:-1]) / 2 * lasted
+    yaw = poses.six(steps, "imu")[:, SIX.index(LEFT_YAW)] - (rate[1:] + rate[:-1]) / 2 * lasted
     yaw = np.arctan2(np.sin(yaw), np.cos(yaw))
     worst: NDArray[np.float64] = np.maximum(np.abs(distance) / JUMP_METRES, np.abs(yaw) / JUMP_RADIANS)
     return worst
@@ -122,8 +123,9 @@ def jumps(rows: NDArray[np.float64], track: NDArray[np.float64], seconds: Times)
 class _DriveReader:
     """Reads one drive's folder; what cannot be used is collected in ``bad``."""
 
-    def __init__(self, place: Path, camera: int, short_side: int) -> None:
+    def __init__(self, place: Path, camera: int, short_side: int, axes: tuple[str, ...]) -> None:
         self.place = place
+        self.axes = axes
         self.camera = camera
         self.short_side = short_side
         self.bad: list[BadItem] = []
@@ -151,7 +153,7 @@ class _DriveReader:
             between = f"{files[numbers[step]]} and {files[numbers[step + 1]]}"
             self.bad.append(BadItem(str(self.place), f"GPS disagrees with the measured speed between {between}"))
         frames = PictureSequence(self.images / "data", [files[number] for number in numbers], seconds, self.short_side)
-        motion = PoseTrack(track, "imu" if calibration is None else "camera", calibration)
+        motion = PoseTrack(track, "imu" if calibration is None else "camera", calibration, self.axes)
         return Drive(self.place.name, frames, motion, tuple(int(step) for step in breaks))
 
     def _join(self, files: dict[int, str], rows: dict[int, NDArray[np.float64]]) -> list[tuple[int, int, NDArray[np.float64]]]:
@@ -208,6 +210,7 @@ class KittiRaw(DataSpec):
         camera: 0 and 1 are grey, 2 and 3 colour; 0 and 2 the left ones.
         horizon_seconds: how far ahead ``later`` looks.
         short_side: frames are scaled so that their shorter side has so many pixels.
+        axes: what motions are made of: any of forward, left, up, left_yaw, up_pitch, right_roll.
     """
 
     protocol: ClassVar[str] = "KITTI raw drives: a camera's pictures with motion from oxts, joined by frame number"
@@ -216,6 +219,7 @@ class KittiRaw(DataSpec):
     camera: int = 2
     horizon_seconds: float = 1.0
     short_side: int = 96
+    axes: tuple[str, ...] = ON_THE_ROAD
 
     def open(self, split: Split = "all") -> Source:
         drives: list[Drive] = []
@@ -225,14 +229,14 @@ class KittiRaw(DataSpec):
             for place in drive_folders(root.absolute()):
                 if place.parent not in calibrations:
                     calibrations[place.parent] = read_camera_from_imu(place.parent, self.camera)
-                reader = _DriveReader(place, self.camera, self.short_side)
+                reader = _DriveReader(place, self.camera, self.short_side, self.axes)
                 drive = reader.read(calibrations[place.parent])
                 bad += reader.bad
                 drives += [drive] if drive else []
         if not drives:
             raise none_left(f"KITTI raw drives in '{self.root}'", bad, ACCEPTED)
         name = f"KITTI raw, motion of {self._whose(drives)}"
-        return Drives(name, drives, self.horizon_seconds, METRIC, bad, split)
+        return Drives(name, drives, self.horizon_seconds, METRIC, bad, split, metric_axes(self.axes))
 
     def _whose(self, drives: list[Drive]) -> str:
         """Whose motion it is, in words."""

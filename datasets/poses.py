@@ -9,6 +9,7 @@ Frames: the IMU's is x forward, y left, z up; a camera's is x right, y down, z f
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,7 @@ OXTS_VALUES = 30
 LATITUDE, LONGITUDE, ALTITUDE, ROLL, PITCH, YAW = range(6)
 SPEED_FORWARD, SPEED_LEFT = 8, 9
 YAW_RATE = 22
+IMU_FROM_CAMERA = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], np.float64)
 
 
 def rotation(roll: ArrayLike, pitch: ArrayLike, yaw: ArrayLike) -> Array:
@@ -74,14 +76,18 @@ def conjugate(motion: Array, calibration: Array) -> Array:
     return moved
 
 
-def imu_motion(motion: Array) -> Array:
-    """(forward in metres, left yaw in radians) [..., 2] of motions [..., 4, 4] in the IMU's frame."""
-    return np.stack([motion[..., 0, 3], np.arctan2(motion[..., 1, 0], motion[..., 0, 0])], -1)
+def six(motion: Array, body: Literal["camera", "imu"]) -> Array:
+    """Motions [..., 4, 4] of a body as numbers [..., 6]: forward, left, up in metres; left yaw, up pitch, right roll in radians.
 
-
-def camera_motion(motion: Array) -> Array:
-    """(forward in metres, left yaw in radians) [..., 2] of motions [..., 4, 4] in a camera's frame."""
-    return np.stack([motion[..., 2, 3], np.arctan2(motion[..., 2, 0], motion[..., 0, 0])], -1)
+    Angles are those of Rz(yaw) Ry(-pitch) Rx(roll) with x forward, y left, z up, whichever axes the body has.
+    """
+    if body == "camera":
+        motion = conjugate(motion, IMU_FROM_CAMERA)
+    turn = motion[..., :3, :3]
+    yaw = np.arctan2(turn[..., 1, 0], turn[..., 0, 0])
+    pitch = np.arcsin(np.clip(turn[..., 2, 0], -1, 1))
+    roll = np.arctan2(turn[..., 2, 1], turn[..., 2, 2])
+    return np.concatenate([motion[..., :3, 3], np.stack([yaw, pitch, roll], -1)], -1)
 
 
 def pose_rows(rows: ArrayLike) -> Array:

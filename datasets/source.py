@@ -13,7 +13,7 @@ a handle's ``take`` is called, so metadata (sizes, times, motions) can be scanne
 | ``frames`` | Frames | one video, or one drive's camera |
 | ``frame`` | int | where in ``frames`` this sample stands |
 | ``later`` | int64 [h] | frames after ``frame``, at most the horizon away |
-| ``motions`` | float64 [h, 2] | motion from ``frame`` to each of ``later``: (forward, left yaw), in ``motion_unit`` |
+| ``motions`` | float64 [h, m] | motion from ``frame`` to each of ``later`` along ``motion_axes``, in ``motion_unit`` |
 | ``seconds`` | float64 [h] | time from ``frame`` to each of ``later`` |
 | ``action`` | float32 [n, A] | what a robot was told to do at each of ``frames``, in the data set's own units |
 | ``state`` | float32 [n, S] | how its joints stood at each of ``frames``, in the data set's own units |
@@ -35,6 +35,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from embodied_ssl.datasets.motion import Axis
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.keys import digest
 
@@ -96,6 +97,7 @@ class Source(ABC):
         provides: the fields that every sample has.
         recordings: for each sample, the recording it is from (drive, video, object set).
         motion_unit: what ``motions`` are in, or "" where there are none.
+        motion_axes: what their m numbers are.
         bad: items left out when opening, with the reason.
     """
 
@@ -103,6 +105,7 @@ class Source(ABC):
     provides: frozenset[str]
     recordings: Sequence[str]
     motion_unit: str = ""
+    motion_axes: tuple[Axis, ...] = ()
     bad: list[BadItem]
 
     @abstractmethod

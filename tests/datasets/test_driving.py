@@ -9,12 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from embodied_ssl.datasets import poses
 from embodied_ssl.datasets.donkeycar import Donkeycar
 from embodied_ssl.datasets.io.numbered import tour
 from embodied_ssl.datasets.kitti_odometry import KittiOdometry
 from embodied_ssl.datasets.kitti_raw import KittiRaw, read_times, write_drive
+from embodied_ssl.datasets.motion import SIX
 from embodied_ssl.datasets.source import Source
 from embodied_ssl.errors import UserError
 
@@ -47,15 +49,15 @@ def test_arc(first: int, later: int, yaw: float, forward: float, left: float) ->
     track = poses.oxts_poses(rows)
     motion = poses.relative(track[first], track[later])
     assert motion.dtype == np.float64
-    assert poses.imu_motion(motion) == pytest.approx([forward, yaw], abs=1e-4)
-    assert motion[1, 3] == pytest.approx(left, abs=1e-4)
+    assert poses.six(motion, "imu") == pytest.approx([forward, left, 0, yaw, 0, 0], abs=1e-4)
 
 
 def test_float64_keeps_what_float32_loses() -> None:
     rows = arc_rows()
     coarse = poses.oxts_poses(rows.astype(np.float32))
-    step = poses.imu_motion(poses.relative(coarse[:-1], coarse[1:]))[:, 0]
-    fine = poses.imu_motion(poses.relative(poses.oxts_poses(rows)[:-1], poses.oxts_poses(rows)[1:]))[:, 0]
+    step = poses.six(poses.relative(coarse[:-1], coarse[1:]), "imu")[:, 0]
+    exact = poses.oxts_poses(rows)
+    fine = poses.six(poses.relative(exact[:-1], exact[1:]), "imu")[:, 0]
     assert np.abs(fine - 0.9999).max() < 1e-4
     assert np.abs(step - fine).max() > 0.03
 
@@ -90,17 +92,35 @@ def arc_parts() -> tuple[np.ndarray, ...]:
 
 # x right, y down, z forward of a camera that looks along the IMU's x axis and stands 1 m before it.
 CAMERA_FROM_IMU = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, -1.0], [0, 0, 0, 1]])
+AT_THE_IMU = poses.rigid(np.eye(3), [1.0, 0, 0])  # moves that camera back to where the IMU is
 
 
 def test_camera_motion_is_the_conjugate() -> None:
     track = poses.oxts_poses(arc_rows())
     motion = poses.relative(track[0], track[10])
     seen = poses.conjugate(motion, CAMERA_FROM_IMU)
-    forward, yaw = poses.camera_motion(seen)
-    assert yaw == pytest.approx(0.2, abs=1e-6)
     # The camera, 1 m ahead of the IMU, sweeps along: forward by cos(yaw) - 1, left by sin(yaw).
-    assert forward == pytest.approx(9.9335 + np.cos(0.2) - 1, abs=1e-4)
-    assert -seen[0, 3] == pytest.approx(0.9967 + np.sin(0.2), abs=1e-4)
+    expected = [9.9335 + np.cos(0.2) - 1, 0.9967 + np.sin(0.2), 0, 0.2, 0, 0]
+    assert poses.six(seen, "camera") == pytest.approx(expected, abs=1e-4)
+
+
+def test_six_numbers_say_a_motion_whole_whichever_axes_the_body_has() -> None:
+    angles = np.random.default_rng(1).uniform(-1.5, 1.5, (3, 40))
+    shift = np.random.default_rng(2).normal(size=(40, 3))
+    turn = Rotation.from_euler("ZYX", np.stack([angles[0], -angles[1], angles[2]], -1)).as_matrix()
+    motion = poses.rigid(turn, shift)
+    expected = np.column_stack([shift, angles.T])
+    np.testing.assert_allclose(poses.six(motion, "imu"), expected, atol=1e-12)
+    np.testing.assert_allclose(poses.six(poses.conjugate(motion, CAMERA_FROM_IMU @ AT_THE_IMU), "camera"), expected, atol=1e-12)
+
+
+def test_a_mirror_does_to_each_axis_what_is_said_of_it() -> None:
+    """Left and right exchanged in the world: y becomes -y on both sides of the motion."""
+    mirror = np.diag([1.0, -1.0, 1.0, 1.0])
+    angles = np.random.default_rng(3).uniform(-0.5, 0.5, (3, 20))
+    motion = poses.rigid(poses.rotation(*angles), np.random.default_rng(4).normal(size=(20, 3)))
+    mirrored = poses.six(mirror @ motion @ mirror, "imu")
+    np.testing.assert_allclose(mirrored, poses.six(motion, "imu") * [axis.mirror for axis in SIX], atol=1e-12)
 
 
 def test_same_drive_has_the_same_motion_under_every_heading() -> None:
@@ -110,8 +130,8 @@ def test_same_drive_has_the_same_motion_under_every_heading() -> None:
         cos, sin = np.cos(heading), np.sin(heading)
         east, north = path[:, 0] * cos - path[:, 1] * sin, path[:, 0] * sin + path[:, 1] * cos
         track = poses.oxts_poses(poses.oxts_rows(east, north, path[:, 2] + heading, 5.0, 0.0))
-        moved = poses.imu_motion(poses.relative(track[:-1], track[1:]))
-        assert moved[:, 1] == pytest.approx(steps[:, 1], abs=1e-9)
+        moved = poses.six(poses.relative(track[:-1], track[1:]), "imu")
+        assert moved[:, 3] == pytest.approx(steps[:, 1], abs=1e-9)
         assert moved[:, 0] == pytest.approx(steps[:, 0] * np.cos(steps[:, 1] / 2), abs=1e-6)
 
 
@@ -208,7 +228,7 @@ def test_calibration_gives_the_camera_s_motion(drive: Path) -> None:
     # 1 m ahead of the IMU and 42 / 700 m to its left: what both add to a motion by turning.
     calibration = poses.rigid(np.eye(3), [0.06, 0, 0]) @ CAMERA_FROM_IMU
     imu = bare.drives[0].track.poses  # type: ignore[attr-defined]
-    expected = poses.camera_motion(poses.conjugate(poses.relative(imu[0], imu[7]), calibration))
+    expected = poses.six(poses.conjugate(poses.relative(imu[0], imu[7]), calibration), "camera")[[0, 3]]
     assert source[0]["motions"][6] == pytest.approx(expected, abs=1e-12)
     assert source[0]["motions"][6, 1] == pytest.approx(bare[0]["motions"][6, 1], abs=1e-9)
 
