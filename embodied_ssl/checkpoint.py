@@ -33,7 +33,7 @@ from embodied_ssl import __version__
 from embodied_ssl.backbones import Backbone, BackboneConfig
 from embodied_ssl.errors import UserError
 from embodied_ssl.files import atomic, write_json
-from embodied_ssl.views.pixels import MEAN, STD
+from embodied_ssl.views.pixels import GREY_MEAN, GREY_STD, MEAN, STD
 from embodied_ssl.weights import fill, load_tensors, read_weights
 
 FORMAT = 1
@@ -105,8 +105,10 @@ def export_backbone(folder: Path, net: Mapping[str, Tensor], card: Card) -> None
     write_json(folder / "card.json", card.to_json())
 
 
-def preprocessing(size: int) -> dict[str, Any]:
-    """How pictures reach every backbone trained here."""
+def preprocessing(size: int, channels: int = 3) -> dict[str, Any]:
+    """How pictures reach every backbone trained here: in colour, or in luminance (ITU-R BT.601) if it has one channel."""
+    if channels == 1:
+        return {"colour": "grey", "scale": "0..1", "mean": list(GREY_MEAN), "std": list(GREY_STD), "size": size}
     return {"colour": "RGB", "scale": "0..1", "mean": list(MEAN), "std": list(STD), "size": size}
 
 

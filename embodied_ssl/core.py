@@ -48,9 +48,9 @@ class View(ABC):
 
 @dataclass(frozen=True)
 class Asks:
-    """What a method needs of a backbone; checked before any data is read."""
+    """What a method needs of a backbone; checked before any data is read. ``channels`` are the numbers that it can feed."""
 
-    channels: int = 3
+    channels: tuple[int, ...] = (3,)
     maps: bool = False  # spatial maps of every stage, not only the vector
 
     def check(self, backbone: Backbone, method: str) -> None:
@@ -59,10 +59,10 @@ class Asks:
         Raises:
             UserError: names the backbone, what is missing and what to do.
         """
-        if backbone.channels != self.channels:
+        if backbone.channels not in self.channels:
             raise UserError(
-                f"{method} needs a backbone with {self.channels} input channels, this one has {backbone.channels}; "
-                f"set --set backbone.channels={self.channels}"
+                f"{method} needs a backbone with {' or '.join(map(str, self.channels))} input channels, this one has "
+                f"{backbone.channels}; set --set backbone.channels={self.channels[-1]}"
             )
         if self.maps and not backbone.has_maps:
             raise UserError(f"{method} needs spatial maps, which {backbone.name} does not give; choose a convolutional backbone")

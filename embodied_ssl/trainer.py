@@ -340,7 +340,7 @@ class Trainer:
             "examples_seen": self.step * sum(stream.batch_size for stream in self.feed.streams.values()),
             "seed": self.run.seed,
         }
-        return checkpoints.Card(self.run.backbone.to_json(), checkpoints.preprocessing(size), origin)
+        return checkpoints.Card(self.run.backbone.to_json(), checkpoints.preprocessing(size, self.run.backbone.channels), origin)
 
     # --- building -----------------------------------------------------------------------------------------------------
 

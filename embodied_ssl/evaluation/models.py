@@ -24,7 +24,6 @@ from embodied_ssl.config import import_file
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.pictures import Preprocessing
 from embodied_ssl.evaluation.scores import Role
-from embodied_ssl.views.pixels import MEAN, STD
 from embodied_ssl.weights import Match, fill, guess_architecture, read_weights
 
 ACCEPTED = (
@@ -116,20 +115,20 @@ def with_own_names(models: Sequence[Model]) -> list[Model]:
 
 
 def preprocessing_of(card: Mapping[str, Any], size: int = 0) -> Preprocessing:
-    """What pictures an exported backbone is judged on: its own mean and deviation, at its training size but at least 96 pixels.
+    """What pictures an exported backbone is judged on: its own colour, mean and deviation, at its training size but at least 96.
 
     Small training crops show objects larger than whole pictures do, so judging at a larger size is usual and better.
     """
     stated = card.get("preprocessing", {})
     side = size or max(96, int(stated.get("size") or 96))
-    mean, std = (tuple(stated.get(name, usual)) for name, usual in (("mean", MEAN), ("std", STD)))
-    return Preprocessing(side, round(side * 7 / 6), mean, std)
+    usual = Preprocessing.usual(side, round(side * 7 / 6), int(card.get("architecture", {}).get("channels", 3)))
+    return replace(usual, **{name: stated[name] for name in ("colour", "mean", "std") if name in stated})
 
 
-def _usual(size: int) -> Preprocessing:
+def _usual(size: int, channels: int = 3) -> Preprocessing:
     """ImageNet's: the middle 224 of 256 pixels, its mean and deviation."""
     side = size or 224
-    return Preprocessing(side, round(side * 8 / 7))
+    return Preprocessing.usual(side, round(side * 8 / 7), channels)
 
 
 def _from_run(path: Path, size: int) -> Model:
@@ -170,7 +169,7 @@ def _from_weights(given: str, least: float, seed: int, size: int) -> Model:
     found = fill(backbone.net, stored, config.name, path, least)
     role: Role = "supervised" if _is_classifier(found, stored) else "external"
     about = {"architecture": config.name, "weights": found.line(), "unmatched": [*found.missing, *found.shapes]}
-    return Model(path.stem, backbone, config, _usual(size), role, about=about)
+    return Model(path.stem, backbone, config, _usual(size, config.channels), role, about=about)
 
 
 def _file_and_architecture(given: str) -> tuple[Path, str]:

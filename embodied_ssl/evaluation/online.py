@@ -14,6 +14,7 @@ from embodied_ssl.evaluation.targets import open_target
 def online_knn(backbone: Backbone, root: str, device: torch.device) -> float:
     """Accuracy of kNN on the last layer (k 20, T 0.07) on the folder's test part; weights, BatchNorm and generators stay."""
     target = open_target(root)
-    train, test = (extract(backbone, Preprocessing(), part, device) for part in (target.train, target.test))
+    how = Preprocessing.usual(96, 112, backbone.channels)
+    train, test = (extract(backbone, how, part, device) for part in (target.train, target.test))
     knn, layer = Knn(), train.last
     return float((knn.predict(train.features[layer], train.labels, test.features[layer]) == test.labels).mean())

@@ -24,7 +24,8 @@ from embodied_ssl.datasets.source import Picture, Pixels, Source
 from embodied_ssl.datasets.target import LabelledPictures, Part, Rows
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.files import atomic, write_json
-from embodied_ssl.views.pixels import MEAN, STD
+from embodied_ssl.views.colour import LUMA
+from embodied_ssl.views.pixels import GREY_MEAN, GREY_STD, MEAN, STD
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many of how many
 READERS = 2  # threads that decode: OpenCV lets go of the interpreter meanwhile
@@ -81,7 +82,7 @@ class Preprocessing:
         """Uint8 [B, S, S, 3] to normalised float [B, channels, S, S]."""
         x = pixels.permute(0, 3, 1, 2).float()
         if self.colour == "grey":
-            x = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True).expand(-1, channels, -1, -1)
+            x = (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True).expand(-1, channels, -1, -1)
         if x.shape[1] != channels or len(self.mean) not in (1, channels) or len(self.std) not in (1, channels):
             raise UserError(
                 f"the network takes {channels} channels, but {self.colour} pictures have {x.shape[1]} and mean and std have "
@@ -92,6 +93,11 @@ class Preprocessing:
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def usual(cls, size: int, resize: int, channels: int) -> Preprocessing:
+        """ImageNet's mean and deviation: in colour, or in luminance for a network of one channel."""
+        return cls(size, resize, GREY_MEAN, GREY_STD, "grey") if channels == 1 else cls(size, resize)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import frozen
 from embodied_ssl.evaluation.models import Model, open_model
 from embodied_ssl.evaluation.pictures import Preprocessing
+from embodied_ssl.views.pixels import network_input
 
 PICTURES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 State = dict[str, Tensor]
@@ -248,6 +249,19 @@ def test_a_run_is_opened_with_its_card(tmp_path: Path) -> None:
             torch.equal(a, b) for a, b in zip(model.backbone.state_dict().values(), backbone.state_dict().values(), strict=True)
         )
     assert open_model(str(tmp_path / "turned"), size=48).preprocessing == Preprocessing(48, 56)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_run_is_judged_on_what_it_was_fed(tmp_path: Path, channels: int) -> None:
+    """Colour, mean and deviation of the card, and of a bare file of the same weights, are those of training's pictures."""
+    config = BackboneConfig("resnet18", channels)
+    card = Card(config.to_json(), card_preprocessing(32, channels), {})
+    export_backbone(tmp_path / "run" / "backbone", config.build().net.state_dict(), card)
+    pixels = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    save_file(config.build().net.state_dict(), tmp_path / "bare.safetensors")
+    for given in ("run", "bare.safetensors"):
+        how = open_model(str(tmp_path / given)).preprocessing
+        torch.testing.assert_close(how.render(pixels, channels), network_input(pixels, channels), rtol=1e-5, atol=1e-5)
 
 
 def test_an_architecture_by_name_is_untrained_and_says_so() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
-from embodied_ssl.views.pixels import MEAN, STD, fold, network_input, normalise, to_float, unfold, unnormalise
+from embodied_ssl.views.pixels import GREY_MEAN, MEAN, STD, fold, network_input, normalise, to_float, to_grey, unfold, unnormalise
 
 
 def pixels(*shape: int) -> torch.Tensor:
@@ -45,3 +45,14 @@ def test_fold_and_unfold_keep_examples_together() -> None:
     assert torch.equal(folded[7], x[1, 2])
     assert torch.equal(unfold(folded.flatten(1), 5), x.flatten(2))
     assert torch.equal(unfold(folded, 5), x)
+
+
+def test_one_channel_is_luminance_near_zero_mean_and_is_shown_as_grey() -> None:
+    x = pixels(2, 4, 5)
+    torch.testing.assert_close(to_grey(to_float(x)), tv.rgb_to_grayscale(to_float(x)), rtol=0, atol=1e-3)  # its weights: 3 digits
+    assert GREY_MEAN[0] == pytest.approx(float(to_grey(torch.tensor(MEAN).view(3, 1, 1))), abs=1e-3)
+    fed = network_input(x, channels=1)
+    assert fed.shape == (2, 1, 4, 5)
+    shown = unnormalise(fed)
+    assert shown.shape == (2, 3, 4, 5)
+    torch.testing.assert_close(shown, to_grey(to_float(x)).expand(-1, 3, -1, -1))

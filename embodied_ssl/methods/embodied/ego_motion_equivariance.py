@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from embodied_ssl.backbones import Backbone
 from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
-from embodied_ssl.datasets.io.pictures import crop_and_resize
 from embodied_ssl.datasets.source import Frames, Sample, Source
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.losses import pattern_contrast
 from embodied_ssl.methods.embodied.motion_patterns import MIRROR, MotionPatterns, find_patterns, gather_motions
-from embodied_ssl.views.crops import check_crop, mirror, random_resized_box
+from embodied_ssl.methods.embodied.pairs import GREY_OR_COLOUR, take_together
+from embodied_ssl.views.crops import check_crop
 from embodied_ssl.views.pixels import network_input, unnormalise
 
 
@@ -42,7 +42,7 @@ class EgoMotionEquivarianceConfig:
         margin: beyond this distance pairs of other patterns are not pushed.
         other_share: share of pairs whose motion is of no pattern; they repel every map.
         flip: mirror half of the pairs.
-        area: least and greatest share of the frame that the common crop covers.
+        area: least and greatest share of the frame that the common crop covers; ``1,1`` is the whole frame.
     """
 
     size: int = 96
@@ -60,7 +60,7 @@ class EgoMotionEquivarianceConfig:
             raise UserError(f"keep is {self.keep} of {self.clusters} clusters; keep at least 2 and at most all")
 
     def build(self, backbone: Backbone) -> EgoMotionEquivariance:
-        return EgoMotionEquivariance(backbone.width, self)
+        return EgoMotionEquivariance(backbone.width, self, backbone.channels)
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class MotionPair(View):
     other_share: float
     flip: bool
     area: tuple[float, float]
+    channels: int = 3
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
         frames: Frames = sample["frames"]
@@ -80,10 +81,8 @@ class MotionPair(View):
         if len(motions) == 0:
             raise BadItem(f"{frames.name} frame {sample['frame']}", "no later frame within the horizon")
         chosen, pattern = self._choose(motions, rng)
-        pair = frames.take([int(sample["frame"]), int(sample["later"][chosen])])
-        box = random_resized_box(pair.shape[1], pair.shape[2], rng, self.area, (1.0, 2.0))
-        cut = np.stack([crop_and_resize(frame, box, (self.size, self.size)) for frame in pair])
-        cut = mirror(cut) if flipped else cut
+        numbers = [int(sample["frame"]), int(sample["later"][chosen])]
+        cut = take_together(frames, numbers, self.size, self.area, flipped, rng)
         return {"before": cut[0], "after": cut[1], "pattern": np.int64(pattern), "motion": motions[chosen].astype(np.float32)}
 
     def _choose(self, motions: np.ndarray[tuple[int, ...], np.dtype[np.float64]], rng: np.random.Generator) -> tuple[int, int]:
@@ -96,7 +95,7 @@ class MotionPair(View):
         return int(rng.choice(np.flatnonzero(patterns == pattern))), pattern
 
     def render(self, batch: Batch) -> Batch:
-        return {**batch, "before": network_input(batch["before"]), "after": network_input(batch["after"])}
+        return {**batch, **{name: network_input(batch[name], self.channels) for name in ("before", "after")}}
 
     def panels(self, batch: Batch) -> Sequence[Panel]:
         names = [*self.patterns.names(), "none"]
@@ -108,14 +107,16 @@ class EgoMotionEquivariance(Method):
     """The contrastive form, summed over maps; 0 when every map is exact and the others miss by the margin."""
 
     needs = frozenset({"frames", "frame", "later", "motions"})
+    asks = GREY_OR_COLOUR
     scale: Tensor
     centres: Tensor
     kept: Tensor
     sizes: Tensor
 
-    def __init__(self, width: int, config: EgoMotionEquivarianceConfig) -> None:
+    def __init__(self, width: int, config: EgoMotionEquivarianceConfig, channels: int = 3) -> None:
         super().__init__()
         self.config = config
+        self.channels = channels
         self.project = nn.Linear(width, config.dim)
         self.maps = nn.Parameter(torch.eye(config.dim).repeat(config.keep, 1, 1))  # [G, D, D]
         self.register_buffer("scale", torch.ones(2, dtype=torch.float64))
@@ -134,7 +135,8 @@ class EgoMotionEquivariance(Method):
     @property
     def view(self) -> View:  # type: ignore[override]
         config = self.config
-        return self.wrap(MotionPair(config.size, self.patterns, config.other_share, config.flip, config.area))
+        pair = MotionPair(config.size, self.patterns, config.other_share, config.flip, config.area, self.channels)
+        return self.wrap(pair)
 
     def see_through(self, wrap: Callable[[View], View]) -> None:
         self.wrap = wrap
