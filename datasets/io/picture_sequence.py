@@ -66,9 +66,21 @@ class PictureSequence:
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """Height and width of the first picture, which all others must share."""
-        height, width = self._read(0).shape[:2]
-        return height, width
+        """Height and width that two of three pictures have, or the first that can be read: one odd picture spoils no other."""
+        seen: list[tuple[int, int]] = []
+        unread: list[BadItem] = []
+        for number in dict.fromkeys((0, len(self) // 2, len(self) - 1)):
+            try:
+                height, width = self._read(number).shape[:2]
+            except BadItem as item:
+                unread.append(item)
+                continue
+            if (height, width) in seen:
+                return height, width
+            seen.append((height, width))
+        if not seen:
+            raise unread[0]
+        return seen[0]
 
     def _read(self, number: int) -> Pixels:
         return pictures.FilePicture(os.path.join(self.folder, self.files[number])).pixels
@@ -82,7 +94,7 @@ class PictureSequence:
             pixels = self._read(number)
             if pixels.shape[:2] != self.size:
                 file = os.path.join(self.folder, self.files[number])
-                raise BadItem(file, f"{pixels.shape[:2]} pixels where the first picture has {self.size}")
+                raise BadItem(file, f"{pixels.shape[:2]} pixels where the others have {self.size}")
             row[:] = pictures.crop_and_resize(pixels, (0, 0, *self.size), size)
         return frames[places]
 

@@ -134,7 +134,7 @@ def test_pictures_of_another_size_are_bad(tmp_path: Path) -> None:
     write(tmp_path, {"2.png": 2}, (64, 64))
     frames = frames_of(FrameFolders(str(tmp_path), short_side=48))
     assert len(frames.take([0, 1, 3])) == 3
-    with pytest.raises(BadItem, match=r"2\.png.*\(64, 64\) pixels where the first picture has \(48, 64\)"):
+    with pytest.raises(BadItem, match=r"2\.png.*\(64, 64\) pixels where the others have \(48, 64\)"):
         frames.take([2])
 
 
