@@ -117,11 +117,14 @@ def read_tub(tub: Path, name: str, signs: tuple[int, int], short_side: int) -> t
         present = set(os.listdir(tub / "images"))
     except OSError:
         return [], [*bad, BadItem(str(tub), "no images folder")]
+    if not records and not bad:
+        return [], [BadItem(str(tub), "its catalogs hold no records")]
     drives = []
     for run in runs(records):
         seen = [place for place, record in enumerate(run) if record.picture in present]
         bad += [BadItem(str(tub / "images" / record.picture), "missing") for record in run if record.picture not in present]
         if len(seen) < 2:
+            bad.append(BadItem(f"{tub}, record {run[0].number}", "stands alone, and motion needs two pictures"))
             continue
         seconds = np.array([record.seconds for record in run])
         commands = np.array([[record.throttle, record.angle] for record in run]) * signs

@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets import poses
-from embodied_ssl.datasets.drives import METRIC, Drive, Drives, PoseTrack, metric_axes, none_left
+from embodied_ssl.datasets.drives import METRIC, Drive, Drives, PoseTrack, line_up, metric_axes, none_left
 from embodied_ssl.datasets.io.listing import subfolders
+from embodied_ssl.datasets.io.number_rows import faulty_lines, read_rows
 from embodied_ssl.datasets.io.numbered import driven, tour
 from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.io.pictures import SUFFIXES, encode
 from embodied_ssl.datasets.kitti_raw import numbered_files
 from embodied_ssl.datasets.motion import ON_THE_ROAD
 from embodied_ssl.datasets.source import DataSpec, Source, Split, folders
-from embodied_ssl.errors import BadItem
+from embodied_ssl.errors import BadItem, UserError, suggest
 
 ACCEPTED = "sequences/NN/image_C/*.png with poses/NN.txt, or folders holding image_l/*.png and poses.txt"
 RATE = 10.0  # frames a second
@@ -54,57 +55,66 @@ def sequences(root: Path, camera: int) -> Iterator[Sequence]:
             yield Sequence(place.name, place / "image_l", place / "poses.txt", None, place / "calib.txt", 0)
 
 
-def read_numbers(path: Path, columns: int) -> NDArray[np.float64]:
-    """Rows of so many numbers, [n, columns].
-
-    Raises:
-        BadItem: missing, or a line is not such a row (joining by row number allows no gaps).
-    """
-    try:
-        lines = path.read_text().split("\n")
-    except OSError as error:
-        raise BadItem(str(path), f"cannot be read ({error.strerror})") from None
-    while lines and not lines[-1].strip():
-        lines.pop()
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = [float(value) for value in line.split()]
-        except ValueError:
-            row = []
-        if len(row) != columns or not np.isfinite(row).all():
-            raise BadItem(f"{path}:{number}", f"not a row of {columns} numbers")
-        rows.append(row)
-    return np.array(rows, np.float64).reshape(-1, columns)
-
-
 def read_sequence(sequence: Sequence, short_side: int, axes: tuple[str, ...], bad: list[BadItem]) -> Drive:
-    """One sequence as a drive; pictures without a pose are put on the list of bad ones.
+    """One sequence as a drive; what cannot be used of it is put on the list of bad items.
+
+    Row k of the poses and of the times is frame k. A row that is garbled or no rigid motion costs its frame.
 
     Raises:
-        BadItem: it has no pictures, no poses, or they are garbled.
+        BadItem: it has no pictures, no poses, or fewer than two that belong together.
     """
     files = numbered_files(sequence.pictures, SUFFIXES)
     if not files:
         raise BadItem(str(sequence.pictures), "no pictures")
     if not sequence.poses.exists():
         raise BadItem(str(sequence.pictures.parent), f"no ground-truth poses ({sequence.poses} is missing)")
-    track = poses.pose_rows(read_numbers(sequence.poses, 12))
+    track = read_track(sequence.poses, bad)
     times = np.arange(max(max(files) + 1, len(track))) / RATE
     if sequence.times is not None and sequence.times.exists():
-        times = read_numbers(sequence.times, 1)[:, 0]
-    numbers: list[int] = []
-    for number, name in files.items():
-        if number >= len(track) or number >= len(times):
-            bad.append(BadItem(str(sequence.pictures / name), "has no pose or no time"))
-        elif numbers and times[number] <= times[numbers[-1]]:
-            bad.append(BadItem(str(sequence.pictures / name), "is not later than the picture before"))
-        else:
-            numbers.append(number)
-    if len(numbers) < 2:
-        raise BadItem(str(sequence.pictures), "fewer than two pictures have a pose")
-    frames = PictureSequence(sequence.pictures, [files[number] for number in numbers], times[numbers], short_side)
-    return Drive(sequence.name, frames, PoseTrack(track[numbers], "camera", _sideways(sequence), axes))
+        listed = read_rows(sequence.times, 1, counted=True)
+        bad += listed.bad
+        times = listed.values[:, 0]
+    numbers = [number for number in files if number < min(len(track), len(times)) and not np.isnan(times[number])]
+    for number in sorted(set(files) - set(numbers)):
+        bad.append(BadItem(str(sequence.pictures / files[number]), "has no pose or no time"))
+    usable = line_up(times[numbers].tolist(), [not np.isnan(track[number, 0, 0]) for number in numbers])
+    for place in usable.late:
+        bad.append(BadItem(str(sequence.pictures / files[numbers[place]]), "its time is out of order"))
+    kept = [numbers[place] for place in usable.kept]
+    if len(kept) < 2:
+        raise BadItem(str(sequence.pictures), f"{len(kept)} of its {len(files)} pictures can be used, and motion needs two")
+    frames = PictureSequence(sequence.pictures, [files[number] for number in kept], times[kept] - times[kept[0]], short_side)
+    return Drive(sequence.name, frames, PoseTrack(track[kept], "camera", _sideways(sequence), axes), usable.breaks)
+
+
+def read_track(path: Path, bad: list[BadItem]) -> NDArray[np.float64]:
+    """Poses [n, 4, 4] of a file with 12 numbers a line, NaN where a line is empty, garbled or no rigid motion.
+
+    Raises:
+        BadItem: it cannot be read or holds no pose at all.
+    """
+    rows = read_rows(path, 12, counted=True)
+    track = poses.pose_rows(rows.values)
+    sound = np.asarray(np.isfinite(track).all(axis=(1, 2)))
+    faults = {int(place) + 1: reason for place in np.flatnonzero(sound) if (reason := poses.fault(track[place]))}
+    sound[[line - 1 for line in faults]] = False
+    found = [*rows.bad, *faulty_lines(path, faults)]
+    if not sound.any():
+        raise found[0]
+    bad += found
+    track[sound] = poses.unrounded(track[sound])
+    track[~sound] = np.nan
+    return track
+
+
+def _notes(sequence: Sequence) -> set[str]:
+    """What had to be assumed of a sequence, in words."""
+    notes = set()
+    if sequence.times is None or not sequence.times.exists():
+        notes.add("10 frames a second assumed")
+    if sequence.camera and _sideways(sequence) is None:
+        notes.add("motion of camera 0 (no calib.txt)")
+    return notes
 
 
 def _sideways(sequence: Sequence) -> NDArray[np.float64] | None:
@@ -127,6 +137,8 @@ class KittiOdometry(DataSpec):
         horizon_seconds: how far ahead ``later`` looks.
         short_side: frames are scaled so that their shorter side has so many pixels.
         axes: what motions are made of: any of forward, left, up, left_yaw, up_pitch, right_roll.
+        held_out_sequences: the sequences to hold out, by name; empty for a choice by hash, as everywhere. "06,09" is the split of
+            Agrawal, Carreira and Malik (2015), which trains on 00 to 05, 07, 08 and 10 (`kitti_overlap.LSM_TEST`).
     """
 
     protocol: ClassVar[str] = "KITTI odometry sequences: a camera's pictures with ground-truth poses"
@@ -136,23 +148,29 @@ class KittiOdometry(DataSpec):
     horizon_seconds: float = 1.0
     short_side: int = 96
     axes: tuple[str, ...] = ON_THE_ROAD
+    held_out_sequences: tuple[str, ...] = ()
 
     def open(self, split: Split = "all") -> Source:
+        found = [sequence for root in folders(self.root) for sequence in sequences(root.absolute(), self.camera)]
+        names = {sequence.name for sequence in found}
+        for name in self.held_out_sequences:
+            if found and name not in names:
+                raise UserError(f"held_out_sequences names '{name}', which is not there{suggest(name, names)}")
         drives: list[Drive] = []
         bad: list[BadItem] = []
-        assumed = False
-        for root in (folder.absolute() for folder in folders(self.root)):
-            for sequence in sequences(root, self.camera):
-                try:
-                    drives.append(read_sequence(sequence, self.short_side, self.axes, bad))
-                except BadItem as error:
-                    bad.append(error)
-                else:
-                    assumed = assumed or sequence.times is None or not sequence.times.exists()
+        notes: set[str] = set()
+        for sequence in found:
+            try:
+                drives.append(read_sequence(sequence, self.short_side, self.axes, bad))
+            except BadItem as error:
+                bad.append(error)
+            else:
+                notes |= _notes(sequence)
         if not drives:
             raise none_left(f"KITTI odometry sequences with image_{self.camera} in '{self.root}'", bad, ACCEPTED)
-        name = "KITTI odometry" + (", 10 frames a second assumed" if assumed else "")
-        return Drives(name, drives, self.horizon_seconds, METRIC, bad, split, metric_axes(self.axes))
+        name = ", ".join(["KITTI odometry", *sorted(notes)])
+        held_out = frozenset(self.held_out_sequences) or None
+        return Drives(name, drives, self.horizon_seconds, METRIC, bad, split, metric_axes(self.axes), held_out)
 
     @classmethod
     def tiny(cls, folder: Path) -> Self:
@@ -161,16 +179,13 @@ class KittiOdometry(DataSpec):
             place = folder / "sequences" / f"{number:02d}"
             (place / "image_2").mkdir(parents=True)
             (folder / "poses").mkdir(exist_ok=True)
-            path = poses.walk(steps)
             metres = np.concatenate([[0.0], np.cumsum(steps[:, 0])])
-            rows = []
-            for frame, (ahead, left, yaw) in enumerate(path):
-                (place / "image_2" / f"{frame:06d}.png").write_bytes(encode(driven(metres[frame], yaw)))
-                # Camera axes: x right, y down, z forward; a left turn is a negative one about y.
-                turn = [[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]]
-                rows.append(np.column_stack([turn, [-left, 0, ahead]]).ravel())
-            np.savetxt(folder / "poses" / f"{number:02d}.txt", rows, fmt="%.9e")
-            np.savetxt(place / "times.txt", np.arange(len(path)) / RATE, fmt="%.6e")
+            track = poses.camera_walk(steps)
+            for frame, heading in enumerate(poses.walk(steps)[:, 2]):
+                (place / "image_2" / f"{frame:06d}.png").write_bytes(encode(driven(metres[frame], heading)))
+            (place / "calib.txt").write_text("".join(f"P{camera}: 32 0 31.5 0 0 32 23.5 0 0 0 1 0\n" for camera in range(4)))
+            np.savetxt(folder / "poses" / f"{number:02d}.txt", track[:, :3].reshape(-1, 12), fmt="%.9e")
+            np.savetxt(place / "times.txt", np.arange(len(track)) / RATE, fmt="%.6e")
         return cls(root=str(folder), short_side=48)
 
     @classmethod

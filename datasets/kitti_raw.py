@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets import poses
-from embodied_ssl.datasets.drives import METRIC, Drive, Drives, PoseTrack, metric_axes, none_left
+from embodied_ssl.datasets.drives import METRIC, Drive, Drives, LineUp, PoseTrack, line_up, metric_axes, none_left
 from embodied_ssl.datasets.io.listing import subfolders
+from embodied_ssl.datasets.io.number_rows import row_of
 from embodied_ssl.datasets.io.numbered import driven, tour
 from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.io.pictures import SUFFIXES, encode
+from embodied_ssl.datasets.kitti_overlap import sequence_of
 from embodied_ssl.datasets.motion import LEFT_YAW, ON_THE_ROAD, SIX
 from embodied_ssl.datasets.source import DataSpec, Source, Split, folders
 from embodied_ssl.errors import BadItem
@@ -34,9 +36,11 @@ ACCEPTED = "DATE/DATE_drive_NNNN_sync/{image_0C/data/*.png, oxts/data/*.txt}"
 SYNC_STEP = 100_000_000  # nanoseconds from frame to frame, where timestamps are missing
 JUMP_METRES = 0.5  # a step that differs by more from what the measured speed gives is a GPS jump
 JUMP_RADIANS = np.radians(1.0)
-JOIN_WITHIN = 20_000_000  # nanoseconds; unsynchronised inertial rows come every 10 ms
+JOIN_WITHIN = 50_000_000  # nanoseconds between two rows that a picture may fall between; unsynchronised ones come every 10 ms
+CALIBRATION = ("calib_cam_to_cam.txt", "calib_imu_to_velo.txt", "calib_velo_to_cam.txt")
 
 Times = NDArray[np.float64]
+Row = NDArray[np.float64]  # of oxts, [30]
 
 
 def numbered_files(folder: Path, suffixes: frozenset[str]) -> dict[int, str]:
@@ -69,40 +73,61 @@ def read_times(path: Path) -> dict[int, int]:
     return times
 
 
-def read_oxts(folder: Path, files: dict[int, str]) -> tuple[dict[int, NDArray[np.float64]], list[BadItem]]:
-    """Rows of 30 values by frame number, and the files that are not such rows."""
-    rows: dict[int, NDArray[np.float64]] = {}
+def read_oxts(folder: Path, files: dict[int, str]) -> tuple[dict[int, Row], list[BadItem]]:
+    """Rows of 30 values by frame number, all NaN where a file is garbled, and what is wrong with those."""
+    rows: dict[int, Row] = {}
     bad: list[BadItem] = []
     for number, name in files.items():
         path = folder / name
         try:
-            row = np.array([float(value) for value in path.read_text().split()], np.float64)
-        except (OSError, ValueError):
-            row = np.empty(0)
-        if len(row) == poses.OXTS_VALUES and np.isfinite(row).all():
-            rows[number] = row
-        else:
-            bad.append(BadItem(str(path), f"not a row of {poses.OXTS_VALUES} numbers"))
+            rows[number] = row_of(path.read_text(errors="replace"), poses.OXTS_VALUES)
+        except (OSError, ValueError) as error:
+            rows[number] = np.full(poses.OXTS_VALUES, np.nan)
+            bad.append(BadItem(str(path), f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)))
     return rows, bad
 
 
 def read_camera_from_imu(date: Path, camera: int) -> NDArray[np.float64] | None:
-    """T_camera<-imu [4, 4] of a day's calibration files; None where they are missing or incomplete."""
-    try:
-        cameras = poses.read_calibration(date / "calib_cam_to_cam.txt")
-        velo_from_imu = poses.read_calibration(date / "calib_imu_to_velo.txt")
-        cam_from_velo = poses.read_calibration(date / "calib_velo_to_cam.txt")
-        upright = poses.rigid(cameras["R_rect_00"].reshape(3, 3), np.zeros(3))
-        chain = [poses.rigid(part["R"].reshape(3, 3), part["T"]) for part in (cam_from_velo, velo_from_imu)]
-        sideways = poses.baseline(cameras[f"P_rect_{camera:02d}"].reshape(3, 4))
-    except (OSError, KeyError, ValueError):
+    """T_camera<-imu [4, 4] of a day's rectified camera, from its calibration files; None where it has none.
+
+    Raises:
+        BadItem: some of them are there, but not what it takes.
+    """
+    missing = [name for name in CALIBRATION if not (date / name).exists()]
+    if len(missing) == len(CALIBRATION):
         return None
+    try:
+        if missing:
+            raise KeyError(f"{missing[0]} is missing")
+        cameras, velo_from_imu, cam_from_velo = (poses.read_calibration(date / name) for name in CALIBRATION)
+        upright = poses.rigid(_entry(cameras, "R_rect_00", (3, 3)), np.zeros(3))
+        chain = [poses.rigid(_entry(part, "R", (3, 3)), _entry(part, "T", (3,))) for part in (cam_from_velo, velo_from_imu)]
+        sideways = poses.baseline(_entry(cameras, f"P_rect_{camera:02d}", (3, 4)))
+    except (OSError, KeyError) as error:
+        reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error.args[0])
+        raise BadItem(str(date), f"calibration: {reason}; motion is the IMU's") from None
+    for part, name in zip((upright, *chain), ("R_rect_00", "R of velo_to_cam", "R of imu_to_velo"), strict=True):
+        if reason := poses.fault(part):
+            raise BadItem(str(date), f"calibration: {name} is {reason}; motion is the IMU's")
     whole: NDArray[np.float64] = sideways @ upright @ chain[0] @ chain[1]
     return whole
 
 
-def jumps(rows: NDArray[np.float64], track: NDArray[np.float64], seconds: Times) -> NDArray[np.float64]:
-    """By how much each step disagrees with the measured speed and turn rate, [n - 1]; above 1 it is a jump.
+def _entry(found: dict[str, NDArray[np.float64]], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """One entry of a calibration file.
+
+    Raises:
+        KeyError: it is not there, or not of this shape; says so.
+    """
+    if name not in found or found[name].size != np.prod(shape):
+        raise KeyError(f"no {name} of {np.prod(shape)} numbers")
+    return found[name].reshape(shape)
+
+
+def excess(rows: NDArray[np.float64], track: NDArray[np.float64], seconds: Times) -> NDArray[np.float64]:
+    """By how much each step goes beyond what was measured: metres over `JUMP_METRES` and radians over `JUMP_RADIANS`, [n - 1, 2].
+
+    A step may be as long as any speed between those measured at its ends makes it; positive is longer, or further left.
 
     Args:
         rows: oxts [n, 30].
@@ -110,85 +135,139 @@ def jumps(rows: NDArray[np.float64], track: NDArray[np.float64], seconds: Times)
         seconds: their times [n].
     """
     steps = poses.relative(track[:-1], track[1:])
-    lasted = np.diff(seconds)
+    lasted = np.diff(seconds)[:, None]
     speed = np.hypot(rows[:, poses.SPEED_FORWARD], rows[:, poses.SPEED_LEFT])
-    distance = np.hypot(steps[:, 0, 3], steps[:, 1, 3]) - (speed[1:] + speed[:-1]) / 2 * lasted
-    rate = rows[:, poses.YAW_RATE]
-    yaw = poses.six(steps, "imu")[:, SIX.index(LEFT_YAW)] - (rate[1:] + rate[:-1]) / 2 * lasted
-    yaw = np.arctan2(np.sin(yaw), np.cos(yaw))
-    worst: NDArray[np.float64] = np.maximum(np.abs(distance) / JUMP_METRES, np.abs(yaw) / JUMP_RADIANS)
-    return worst
+    measured = np.stack([speed, rows[:, poses.YAW_RATE]], -1)
+    ends = measured[:-1] * lasted, measured[1:] * lasted
+    least, most = np.minimum(*ends), np.maximum(*ends)
+    yaw = poses.six(steps, "imu")[:, SIX.index(LEFT_YAW)]
+    # A turn within one step that is more than half around is not told from its opposite.
+    yaw = yaw + 2 * np.pi * np.round(((least + most)[:, 1] / 2 - yaw) / (2 * np.pi))
+    moved = np.stack([np.hypot(steps[:, 0, 3], steps[:, 1, 3]), yaw], -1)
+    beyond: NDArray[np.float64] = (moved - np.clip(moved, least, most)) / [JUMP_METRES, JUMP_RADIANS]
+    return beyond
+
+
+def jumps(beyond: NDArray[np.float64], seconds: Times, horizon_seconds: float) -> list[int]:
+    """Steps to cut so that no pair within the horizon disagrees by more than a whole jump, [n - 1, 2] as `excess` gives it.
+
+    Between the frames of such a pair it is the worst step that is cut.
+    """
+    total = np.vstack([np.zeros((1, beyond.shape[1])), np.cumsum(beyond, 0)])
+    worst = np.abs(beyond).max(1)
+    cuts: list[int] = []
+    for frame in range(1, len(total)):
+        first = max(cuts[-1] + 1 if cuts else 0, int(np.searchsorted(seconds, seconds[frame] - horizon_seconds * 1.05)))
+        while first < frame and np.abs(total[frame] - total[first:frame]).max() > 1:
+            cuts.append(first + int(worst[first:frame].argmax()))
+            first = cuts[-1] + 1
+    return cuts
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """Pictures in the order of their numbers, with their times and rows of oxts (NaN where those are garbled)."""
+
+    files: list[str]
+    times: list[int]
+    rows: list[Row]
 
 
 class _DriveReader:
     """Reads one drive's folder; what cannot be used is collected in ``bad``."""
 
-    def __init__(self, place: Path, camera: int, short_side: int, axes: tuple[str, ...]) -> None:
+    def __init__(self, place: Path, spec: KittiRaw) -> None:
         self.place = place
-        self.axes = axes
-        self.camera = camera
-        self.short_side = short_side
+        self.spec = spec
         self.bad: list[BadItem] = []
-        self.images = place / f"image_{camera:02d}"
+        self.images = place / f"image_{spec.camera:02d}"
+        self.assumed = False  # whether times had to be made up
 
     def read(self, calibration: NDArray[np.float64] | None) -> Drive | None:
         files = numbered_files(self.images / "data", SUFFIXES)
         oxts = numbered_files(self.place / "oxts" / "data", frozenset({".txt"}))
         if not files or not oxts:
-            missing = f"no pictures in image_{self.camera:02d}/data" if not files else "no oxts/data: the car's motion is unknown"
+            missing = f"no pictures in {self.images.name}/data" if not files else "no oxts/data: the car's motion is unknown"
             self.bad.append(BadItem(str(self.place), missing))
             return None
-        rows, unread = read_oxts(self.place / "oxts" / "data", oxts)
-        self.bad += unread
+        rows, garbled = read_oxts(self.place / "oxts" / "data", oxts)
+        self.bad += garbled
         joined = self._join(files, rows)
-        if len(joined) < 2:
-            self.bad.append(BadItem(str(self.place), "fewer than two pictures have a row of oxts"))
+        usable = line_up(joined.times, [bool(np.isfinite(row).all()) for row in joined.rows])
+        for place in usable.late:
+            self._skip(joined.files[place], "its time is out of order")
+        if len(usable.kept) < 2:
+            found = f"{len(usable.kept)} of its {len(files)} pictures"
+            self.bad.append(BadItem(str(self.place), f"{found} can be used, and motion needs two"))
             return None
-        numbers = [number for number, _, _ in joined]
-        seconds = np.array([time - joined[0][1] for _, time, _ in joined]) * 1e-9
-        table = np.stack([row for _, _, row in joined])
-        track = poses.oxts_poses(table)
-        breaks = np.flatnonzero(jumps(table, track, seconds) > 1)
-        for step in breaks:
-            between = f"{files[numbers[step]]} and {files[numbers[step + 1]]}"
-            self.bad.append(BadItem(str(self.place), f"GPS disagrees with the measured speed between {between}"))
-        frames = PictureSequence(self.images / "data", [files[number] for number in numbers], seconds, self.short_side)
-        motion = PoseTrack(track, "imu" if calibration is None else "camera", calibration, self.axes)
-        return Drive(self.place.name, frames, motion, tuple(int(step) for step in breaks))
+        return self._drive(joined, usable, calibration)
 
-    def _join(self, files: dict[int, str], rows: dict[int, NDArray[np.float64]]) -> list[tuple[int, int, NDArray[np.float64]]]:
-        """(number, nanoseconds, oxts row) of every picture that has all three, in the order of time."""
+    def _drive(self, joined: _Joined, usable: LineUp, calibration: NDArray[np.float64] | None) -> Drive:
+        names = [joined.files[place] for place in usable.kept]
+        start = joined.times[usable.kept[0]]
+        seconds = np.array([joined.times[place] - start for place in usable.kept]) * 1e-9
+        table = np.stack([joined.rows[place] for place in usable.kept])
+        track = poses.oxts_poses(table)
+        cuts = jumps(excess(table, track, seconds), seconds, self.spec.horizon_seconds)
+        for step in sorted(set(cuts) - set(usable.breaks)):
+            between = f"{names[step]} and {names[step + 1]}"
+            self.bad.append(BadItem(str(self.place), f"GPS disagrees with the measured speed between {between}"))
+        frames = PictureSequence(self.images / "data", names, seconds, self.spec.short_side)
+        motion = PoseTrack(track, "imu" if calibration is None else "camera", calibration, self.spec.axes)
+        return Drive(self.place.name, frames, motion, tuple(sorted({*usable.breaks, *cuts})))
+
+    def _join(self, files: dict[int, str], rows: dict[int, Row]) -> _Joined:
+        """Every picture that has a time and a row of oxts."""
         extract = self.place.name.endswith("_extract")
         oxts_times = read_times(self.place / "oxts" / "timestamps.txt")
         image_times = read_times(self.images / "timestamps.txt")
         if not image_times and not extract:
-            image_times = oxts_times or {number: number * SYNC_STEP for number in files}
+            image_times = oxts_times
+        if not image_times and not extract:
+            image_times, self.assumed = {number: number * SYNC_STEP for number in files}, True
         by_time = sorted((time, number) for number, time in oxts_times.items() if number in rows) if extract else []
-        joined: list[tuple[int, int, NDArray[np.float64]]] = []
+        joined = _Joined([], [], [])
         for number, name in files.items():
             time = image_times.get(number)
             if time is None:
                 self._skip(name, "has no time")
-            elif joined and time <= joined[-1][1]:
-                self._skip(name, "is not later than the picture before")
-            else:
-                other = _nearest(by_time, time) if extract else number
-                if other in rows:
-                    joined.append((number, time, rows[other]))
-                else:
-                    self._skip(name, "has no row of oxts")
+                continue
+            row = between(by_time, time, rows) if extract else rows.get(number)
+            if row is None:
+                self._skip(name, "has no row of oxts")
+                continue
+            joined.files.append(name)
+            joined.times.append(time)
+            joined.rows.append(row)
         return joined
 
     def _skip(self, name: str, reason: str) -> None:
         self.bad.append(BadItem(str(self.images / "data" / name), reason))
 
 
-def _nearest(by_time: list[tuple[int, int]], time: int) -> int:
-    """The number of the row nearest in time, or -1 when none is near enough."""
+def between(by_time: list[tuple[int, int]], time: int, rows: dict[int, Row]) -> Row | None:
+    """The row of oxts at a time, from those measured just before and after it; None where one of them is missing.
+
+    At 100 rows a second the nearest one would be up to 5 ms off: 8 cm at 60 km/h, a twentieth of the way to the next picture.
+
+    Args:
+        by_time: times in nanoseconds, rising, and numbers of the rows.
+        time: in nanoseconds.
+        rows: by number.
+    """
     place = bisect_left(by_time, (time, -1))
-    near = by_time[max(0, place - 1) : place + 1]
-    apart, number = min(((abs(moment - time), number) for moment, number in near), default=(JOIN_WITHIN + 1, -1))
-    return number if apart <= JOIN_WITHIN else -1
+    if place < len(by_time) and by_time[place][0] == time:
+        return rows[by_time[place][1]]
+    if not 0 < place < len(by_time):
+        return None
+    (earlier, one), (later, other) = by_time[place - 1 : place + 1]
+    if later - earlier > JOIN_WITHIN:
+        return None
+    first, last = rows[one], rows[other].copy()
+    for angle in (poses.ROLL, poses.YAW):
+        last[angle] = first[angle] + (last[angle] - first[angle] + np.pi) % (2 * np.pi) - np.pi
+    row: Row = first + (last - first) * ((time - earlier) / (later - earlier))
+    return row
 
 
 def drive_folders(root: Path) -> Iterator[Path]:
@@ -211,6 +290,7 @@ class KittiRaw(DataSpec):
         horizon_seconds: how far ahead ``later`` looks.
         short_side: frames are scaled so that their shorter side has so many pixels.
         axes: what motions are made of: any of forward, left, up, left_yaw, up_pitch, right_roll.
+        leave_out_odometry: do without the drives from which KITTI odometry was cut, so that features can be tested there.
     """
 
     protocol: ClassVar[str] = "KITTI raw drives: a camera's pictures with motion from oxts, joined by frame number"
@@ -220,23 +300,35 @@ class KittiRaw(DataSpec):
     horizon_seconds: float = 1.0
     short_side: int = 96
     axes: tuple[str, ...] = ON_THE_ROAD
+    leave_out_odometry: bool = False
 
     def open(self, split: Split = "all") -> Source:
         drives: list[Drive] = []
         bad: list[BadItem] = []
+        assumed = False
         calibrations: dict[Path, NDArray[np.float64] | None] = {}
-        for root in folders(self.root):
-            for place in drive_folders(root.absolute()):
-                if place.parent not in calibrations:
-                    calibrations[place.parent] = read_camera_from_imu(place.parent, self.camera)
-                reader = _DriveReader(place, self.camera, self.short_side, self.axes)
-                drive = reader.read(calibrations[place.parent])
-                bad += reader.bad
-                drives += [drive] if drive else []
+        for place in [place for root in folders(self.root) for place in drive_folders(root.absolute())]:
+            if self.leave_out_odometry and (sequence := sequence_of(place.name)):
+                bad.append(BadItem(str(place), f"is sequence {sequence} of KITTI odometry, which leave_out_odometry leaves out"))
+                continue
+            if place.parent not in calibrations:
+                calibrations[place.parent] = self._calibration(place.parent, bad)
+            reader = _DriveReader(place, self)
+            drive = reader.read(calibrations[place.parent])
+            bad += reader.bad
+            drives += [drive] if drive else []
+            assumed = assumed or (drive is not None and reader.assumed)
         if not drives:
             raise none_left(f"KITTI raw drives in '{self.root}'", bad, ACCEPTED)
-        name = f"KITTI raw, motion of {self._whose(drives)}"
+        name = f"KITTI raw{_overlap(drives)}, motion of {self._whose(drives)}{', 10 frames a second assumed' if assumed else ''}"
         return Drives(name, drives, self.horizon_seconds, METRIC, bad, split, metric_axes(self.axes))
+
+    def _calibration(self, date: Path, bad: list[BadItem]) -> NDArray[np.float64] | None:
+        try:
+            return read_camera_from_imu(date, self.camera)
+        except BadItem as item:
+            bad.append(item)
+            return None
 
     def _whose(self, drives: list[Drive]) -> str:
         """Whose motion it is, in words."""
@@ -254,6 +346,12 @@ class KittiRaw(DataSpec):
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         return next(drive_folders(folder.absolute()), None) is not None
+
+
+def _overlap(drives: list[Drive]) -> str:
+    """Which sequences of KITTI odometry are among the drives, in words."""
+    found = sorted({sequence for drive in drives if (sequence := sequence_of(drive.name))})
+    return f" (with odometry {', '.join(found)})" if found else ""
 
 
 def write_drive(folder: Path, number: str, steps: NDArray[np.float64], size: tuple[int, int], date: str = "2011_09_26") -> Path:

@@ -36,6 +36,8 @@ RIGHT_ROLL = Axis("right_roll", "roll right", "roll left", -1)
 SIX = (FORWARD, LEFT, UP, LEFT_YAW, UP_PITCH, RIGHT_ROLL)  # in the order of `poses.six`
 ON_THE_ROAD = ("forward", "left_yaw")  # the two in which cars, and the papers about them, move
 
+IN_THE_HAND = ("left_yaw", "up_pitch")  # a camera in the hand looks around more than it goes anywhere
+
 
 def named(names: Sequence[str], offered: Sequence[Axis] = SIX) -> tuple[int, ...]:
     """The positions of axes by name.

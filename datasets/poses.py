@@ -22,6 +22,7 @@ OXTS_VALUES = 30
 LATITUDE, LONGITUDE, ALTITUDE, ROLL, PITCH, YAW = range(6)
 SPEED_FORWARD, SPEED_LEFT = 8, 9
 YAW_RATE = 22
+ROUNDING = 0.01  # what entries of R^T R may be off: published poses are rounded to as little as 3 digits
 IMU_FROM_CAMERA = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], np.float64)
 
 
@@ -56,6 +57,25 @@ def rigid(turn: ArrayLike, shift: ArrayLike) -> Array:
     whole = np.zeros((*turn.shape[:-2], 4, 4))
     whole[..., :3, :3], whole[..., :3, 3], whole[..., 3, 3] = turn, shift, 1
     return whole
+
+
+def fault(pose: Array) -> str:
+    """Why a matrix [4, 4] is no pose, in a few words; "" for one that is, but for rounding (`ROUNDING`)."""
+    if not np.isfinite(pose).all():
+        return "not a pose: a number is not finite"
+    if np.abs(pose[3] - [0, 0, 0, 1]).max() > 1e-6:
+        return "not a pose: the last row is not 0 0 0 1"
+    turn = pose[:3, :3]
+    off = float(np.abs(turn.T @ turn - np.eye(3)).max())
+    if off > ROUNDING:
+        return f"not a rigid motion: R^T R is off the identity by {off:.2g}"
+    return "not a rigid motion: it mirrors (det R = -1)" if np.linalg.det(turn) < 0 else ""
+
+
+def unrounded(pose: Array) -> Array:
+    """Poses [..., 4, 4] with the rotations nearest to what is there, which was rounded when it was written."""
+    left, _, right = np.linalg.svd(pose[..., :3, :3])
+    return rigid(left @ right, pose[..., :3, 3])
 
 
 def inverse(pose: Array) -> Array:
@@ -120,8 +140,17 @@ def read_calibration(path: Path) -> dict[str, Array]:
     return found
 
 
-def oxts_rows(east: ArrayLike, north: ArrayLike, yaw: ArrayLike, speed: ArrayLike, yaw_rate: ArrayLike) -> Array:
-    """Oxts rows [n, 30] of level driving: `oxts_poses` of them gives back the positions, counted from the first.
+def oxts_rows(
+    east: ArrayLike,
+    north: ArrayLike,
+    yaw: ArrayLike,
+    speed: ArrayLike,
+    yaw_rate: ArrayLike,
+    up: ArrayLike = 0.0,
+    pitch: ArrayLike = 0.0,
+    roll: ArrayLike = 0.0,
+) -> Array:
+    """Oxts rows [n, 30] of a drive: `oxts_poses` of them gives back the positions, counted from the first.
 
     Args:
         east: position in metres [n].
@@ -129,6 +158,9 @@ def oxts_rows(east: ArrayLike, north: ArrayLike, yaw: ArrayLike, speed: ArrayLik
         yaw: heading in radians, counter-clockwise from east [n].
         speed: forward, in metres per second [n].
         yaw_rate: left turn in radians per second [n].
+        up: altitude in metres [n].
+        pitch: in radians, positive with the front down [n].
+        roll: in radians, positive with the left side up [n].
     """
     latitude, longitude = 49.011, 8.43  # Karlsruhe
     scale = np.cos(np.radians(latitude)) * EARTH_RADIUS
@@ -138,6 +170,7 @@ def oxts_rows(east: ArrayLike, north: ArrayLike, yaw: ArrayLike, speed: ArrayLik
     rows = np.zeros((len(place), OXTS_VALUES))
     rows[:, LATITUDE] = np.degrees(2 * np.arctan(np.exp(start + place[:, 1] / scale))) - 90
     rows[:, LONGITUDE] = longitude + np.degrees(place[:, 0] / scale)
+    rows[:, ALTITUDE], rows[:, PITCH], rows[:, ROLL] = up, pitch, roll
     rows[:, YAW] = np.arctan2(np.sin(yaw), np.cos(yaw))
     rows[:, SPEED_FORWARD], rows[:, YAW_RATE] = speed, yaw_rate
     rows[:, 25:] = [4, 10, 4, 4, 0]
@@ -151,3 +184,11 @@ def walk(steps: ArrayLike) -> Array:
     middle = (yaw[1:] + yaw[:-1]) / 2
     moved = np.stack([steps[:, 0] * np.cos(middle), steps[:, 0] * np.sin(middle)], -1)
     return np.column_stack([np.vstack([[0.0, 0.0], np.cumsum(moved, 0)]), yaw])
+
+
+def camera_walk(steps: ArrayLike, pitch: ArrayLike = 0.0) -> Array:
+    """Poses [n + 1, 4, 4] of a camera (x right, y down, z forward) on such a `walk`, looking up by ``pitch`` [n + 1] radians."""
+    east, north, yaw = walk(steps).T
+    turn = rotation(0.0, -np.broadcast_to(np.asarray(pitch, np.float64), yaw.shape), yaw)
+    moved: Array = rigid(turn, np.stack([east, north, np.zeros_like(east)], -1))
+    return conjugate(moved, inverse(IMU_FROM_CAMERA))
