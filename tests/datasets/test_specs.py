@@ -26,15 +26,17 @@ from embodied_ssl.datasets.kitti_odometry import KittiOdometry
 from embodied_ssl.datasets.kitti_raw import KittiRaw
 from embodied_ssl.datasets.lerobot import LeRobot
 from embodied_ssl.datasets.picture_folder import PictureFolder
+from embodied_ssl.datasets.pose_folders import PoseFolders
 from embodied_ssl.datasets.something_something import SomethingSomething
 from embodied_ssl.datasets.source import DataSpec, Sample, Source
+from embodied_ssl.datasets.tum_rgbd import TumRgbd
 from embodied_ssl.datasets.ucf101 import Ucf101
 from embodied_ssl.datasets.video_folder import VideoFolder
 from embodied_ssl.errors import UserError
 
 EGOCENTRIC: list[type[DataSpec]] = [Ego4D, EpicKitchens, Egtea, CharadesEgo]
 ACTIONS: list[type[DataSpec]] = [Ucf101, Hmdb51, SomethingSomething]
-DRIVING: list[type[DataSpec]] = [KittiRaw, KittiOdometry, Donkeycar]
+DRIVING: list[type[DataSpec]] = [KittiRaw, KittiOdometry, Donkeycar, PoseFolders, TumRgbd]
 SPECS: list[type[DataSpec]] = [PictureFolder, VideoFolder, FrameFolders, LeRobot, *DRIVING, *EGOCENTRIC, *ACTIONS]
 
 
@@ -78,7 +80,7 @@ def check_sample(sample: Sample, source: Source) -> None:
             assert value[-1] < len(sample["frames"])
         elif name == "motions":
             assert value.dtype == np.float64
-            assert value.shape == (len(sample["later"]), 2)
+            assert value.shape == (len(sample["later"]), len(source.motion_axes))
         else:
             assert name == "seconds"
             assert value.dtype == np.float64
@@ -292,6 +294,7 @@ def test_wrong_settings_are_said_on_opening(tmp_path: Path) -> None:
 def test_tiny_drives_turn_both_ways_and_show_it(drives: DataSpec) -> None:
     # Turning left moves the picture's content to the right: the shift between frames must follow the yaw.
     source = drives.open("train")
+    axes = [axis.name for axis in source.motion_axes]
     shifts, yaws = [], []
     for index in range(0, len(source), 3):
         sample = source[index]
@@ -299,8 +302,8 @@ def test_tiny_drives_turn_both_ways_and_show_it(drives: DataSpec) -> None:
         inner = first[:, 12:-12]
         errors = [np.abs(later[:, 12 + shift : later.shape[1] - 12 + shift] - inner).mean() for shift in range(-8, 9)]
         shifts.append(int(np.argmin(errors)) - 8)
-        yaws.append(sample["motions"][0, 1])
-        assert sample["motions"][0, 0] > 0
+        yaws.append(sample["motions"][0, axes.index("left_yaw")])
+        assert "forward" not in axes or sample["motions"][0, axes.index("forward")] > 0
     assert np.corrcoef(shifts, yaws)[0, 1] > 0.8
     assert min(yaws) < 0 < max(yaws)
     assert min(np.abs(yaws)) < 1e-6
