@@ -95,7 +95,7 @@ def test_unsynchronised_pictures_get_the_pose_of_their_own_moment(tmp_path: Path
     place = write_drive(tmp_path, "0001", tour(30, 0), (8, 8))
     place = place.rename(place.parent / "2011_09_26_drive_0001_extract")
     fine = np.arange(320) / 100
-    heading = 3.0 + 0.2 * fine
+    heading = np.pi + 0.2 * (fine - 0.755)  # wraps around between the rows on either side of picture 7
     east, north = 50 * np.sin(heading), -50 * np.cos(heading)
     for path in (place / "oxts" / "data").iterdir():
         path.unlink()
