@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodied_ssl.datasets import poses
-from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.motion import FORWARD, LEFT_YAW, ON_THE_ROAD, SIX, Axis, named
-from embodied_ssl.datasets.source import Sample, Source, Split, in_split
+from embodied_ssl.datasets.source import Frames, Sample, Source, Split, in_split
 from embodied_ssl.errors import BadItem, UserError
 
 METRIC = "metres, radians"
@@ -87,7 +86,7 @@ class Drive:
     """
 
     name: str
-    frames: PictureSequence
+    frames: Frames
     track: Track
     breaks: tuple[int, ...] = ()
 

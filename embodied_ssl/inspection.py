@@ -28,9 +28,9 @@ def inspect_data(given: str) -> dict[str, Any]:
     """Describe a data folder.
 
     Returns:
-        ``reader``, ``layout``, ``name``, ``samples``, ``recordings``, ``held_out_recordings``, ``provides``, ``motion_unit``,
-        ``looked_into`` (how many samples were opened), ``left_out`` (name and reason), ``configs`` that read it as it is, and
-        ``methods`` that a config of your own could train on it.
+        ``reader``, ``other_readers`` (that ``--as`` may name), ``layout``, ``name``, ``samples``, ``recordings``,
+        ``held_out_recordings``, ``provides``, ``motion_unit``, ``looked_into`` (how many samples were opened), ``left_out`` (name
+        and reason), ``configs`` that read it as it is, and ``methods`` that a config of your own could train on it.
 
     Raises:
         UserError: nothing here reads the folder.
@@ -38,8 +38,11 @@ def inspect_data(given: str) -> dict[str, Any]:
     spec = spec_at(given)
     source, out = spec.open("all"), spec.open("held_out")
     fitting, methods = _trainable(spec, source)
+    known = [kind.__name__ for kind in discover.specs_for(folders(given)[0])]
+    others = [name for name in known if name not in (type(spec).__name__, *discover.PLAIN)]
     return {
         "reader": type(spec).__name__,
+        "other_readers": others,
         "layout": type(spec).protocol,
         "name": source.name,
         "samples": len(source),
@@ -63,7 +66,9 @@ def unreadable(source: Source) -> list[BadItem]:
             for field in ("picture", "before", "after"):
                 if field in sample:
                     _ = sample[field].size
-            if "frames" in sample and "motions" not in sample:
+            if "motions" in sample:
+                sample["frames"].take([sample["frame"]])
+            elif "frames" in sample:
                 len(sample["frames"])
         except BadItem as item:
             found[item.name] = item
