@@ -47,17 +47,40 @@ class Rows:
 
     def at(self, shown: NDArray[np.float64], there: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
         """The rows of the frames shown, each field float32 [n, numbers a row]."""
-        try:
-            columns = _read_rows(self.path, os.stat(self.path).st_mtime_ns, self.episode, self.fields)
-            frames = self._frames_of(columns, there)
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            raise BadItem(self.name, str(error)) from None
+        columns = self.read()
+        frames = self.frames_of(columns, there)
         row_of = np.full(len(there), -1)
         row_of[frames] = np.arange(len(frames))
         rows = row_of[np.searchsorted(there, shown - 1e-6)]  # the same times, however they were kept
         if (rows < 0).any():
             raise BadItem(self.name, f"the frame at {shown[np.argmin(rows)]:.3f} s has no row")
         return {field: columns[field][rows].astype(np.float32) for field in self.fields}
+
+    def read(self) -> array_cache.Arrays:
+        """The episode's rows in the order of the file: each of ``fields`` float32 [m, numbers a row], and the clocks there are.
+
+        Raises:
+            BadItem: they cannot be read, or hold values that are no numbers.
+        """
+        try:
+            return _read_rows(self.path, os.stat(self.path).st_mtime_ns, self.episode, self.fields)
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            raise BadItem(self.name, str(error)) from None
+
+    def frames_of(self, columns: Mapping[str, NDArray[Any]], there: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The frame of each row that `read` gave, int64 [m].
+
+        Args:
+            columns: the rows.
+            there: times of all frames of the file, in seconds since the first, float64 [n].
+
+        Raises:
+            BadItem: rows and frames do not belong together.
+        """
+        try:
+            return self._frames_of(columns, there)
+        except ValueError as error:
+            raise BadItem(self.name, str(error)) from None
 
     def _frames_of(self, columns: Mapping[str, NDArray[Any]], there: NDArray[np.float64]) -> NDArray[np.int64]:
         if self.join not in columns:

@@ -18,6 +18,7 @@ from embodied_ssl.datasets.io import robot_rows
 from embodied_ssl.datasets.io.numbered import number_shown
 from embodied_ssl.datasets.io.robot_rows import own_frames
 from embodied_ssl.datasets.lerobot import TINY_CAMERAS, LeRobot
+from embodied_ssl.datasets.lerobot_motion import LeRobotMotion
 from embodied_ssl.datasets.source import Sample
 from embodied_ssl.datasets.video_folder import VideoFolder
 from embodied_ssl.errors import BadItem, UserError
@@ -267,7 +268,7 @@ def test_without_rows_there_are_frames_still(tmp_path: Path) -> None:
 
 
 def test_it_is_read_before_a_plain_folder_of_videos(tiny: LeRobot) -> None:
-    assert discover.specs_for(Path(tiny.root)) == [LeRobot, VideoFolder]
+    assert discover.specs_for(Path(tiny.root)) == [LeRobot, LeRobotMotion, VideoFolder]
     with pytest.raises(UserError, match="join is 'row'; accepted are timestamp and frame_index"):
         dataclasses.replace(tiny, join="row").open()  # type: ignore[arg-type]
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from embodied_ssl.datasets.charades_ego import CharadesEgo
+from embodied_ssl.datasets.comma2k19 import Comma2k19
 from embodied_ssl.datasets.donkeycar import Donkeycar
 from embodied_ssl.datasets.ego4d import Ego4D
 from embodied_ssl.datasets.egtea import Egtea
@@ -25,6 +26,8 @@ from embodied_ssl.datasets.io.numbered import number_shown, numbered, write_vide
 from embodied_ssl.datasets.kitti_odometry import KittiOdometry
 from embodied_ssl.datasets.kitti_raw import KittiRaw
 from embodied_ssl.datasets.lerobot import LeRobot
+from embodied_ssl.datasets.lerobot_motion import LeRobotMotion
+from embodied_ssl.datasets.nuscenes import NuScenes
 from embodied_ssl.datasets.picture_folder import PictureFolder
 from embodied_ssl.datasets.pose_folders import PoseFolders
 from embodied_ssl.datasets.something_something import SomethingSomething
@@ -36,8 +39,8 @@ from embodied_ssl.errors import UserError
 
 EGOCENTRIC: list[type[DataSpec]] = [Ego4D, EpicKitchens, Egtea, CharadesEgo]
 ACTIONS: list[type[DataSpec]] = [Ucf101, Hmdb51, SomethingSomething]
-DRIVING: list[type[DataSpec]] = [KittiRaw, KittiOdometry, Donkeycar, PoseFolders, TumRgbd]
-SPECS: list[type[DataSpec]] = [PictureFolder, VideoFolder, FrameFolders, LeRobot, *DRIVING, *EGOCENTRIC, *ACTIONS]
+DRIVING: list[type[DataSpec]] = [KittiRaw, KittiOdometry, Donkeycar, Comma2k19, NuScenes, PoseFolders, TumRgbd]
+SPECS: list[type[DataSpec]] = [PictureFolder, VideoFolder, FrameFolders, LeRobot, LeRobotMotion, *DRIVING, *EGOCENTRIC, *ACTIONS]
 
 
 @pytest.fixture(scope="module", params=SPECS, ids=lambda kind: kind.__name__)
