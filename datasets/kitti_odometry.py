@@ -113,7 +113,7 @@ def _notes(sequence: Sequence) -> set[str]:
     if sequence.times is None or not sequence.times.exists():
         notes.add("10 frames a second assumed")
     if sequence.camera and _sideways(sequence) is None:
-        notes.add("motion of camera 0 (no calib.txt)")
+        notes.add("motion of camera 0 (no calibration)")
     return notes
 
 
@@ -122,9 +122,10 @@ def _sideways(sequence: Sequence) -> NDArray[np.float64] | None:
     if sequence.camera == 0:
         return None
     try:
-        return poses.baseline(poses.read_calibration(sequence.calibration)[f"P{sequence.camera}"].reshape(3, 4))
+        aside = poses.baseline(poses.read_calibration(sequence.calibration)[f"P{sequence.camera}"].reshape(3, 4))
     except (OSError, KeyError, ValueError):
         return None
+    return aside if np.isfinite(aside).all() else None
 
 
 @dataclass(frozen=True)

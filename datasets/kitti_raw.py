@@ -6,9 +6,9 @@ number the two sensors apart, so there they are joined by time. Geiger et al., I
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from embodied_ssl.datasets import poses
 from embodied_ssl.datasets.drives import METRIC, Drive, Drives, LineUp, PoseTrack, line_up, metric_axes, none_left
 from embodied_ssl.datasets.io.listing import subfolders
-from embodied_ssl.datasets.io.number_rows import row_of
 from embodied_ssl.datasets.io.numbered import driven, tour
 from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.io.pictures import SUFFIXES, encode
 from embodied_ssl.datasets.kitti_overlap import sequence_of
-from embodied_ssl.datasets.motion import LEFT_YAW, ON_THE_ROAD, SIX
+from embodied_ssl.datasets.motion import ON_THE_ROAD
+from embodied_ssl.datasets.oxts import Row, between, excess, jumps, read_oxts
 from embodied_ssl.datasets.source import DataSpec, Source, Split, folders
 from embodied_ssl.errors import BadItem
 
@@ -34,13 +34,7 @@ DRIVE = re.compile(r"(?P<date>\d{4}_\d\d_\d\d)_drive_(?P<number>\w+)_(?P<kind>sy
 MOMENT = re.compile(r"\d{4}-[01]\d-[0-3]\d [0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,9})?")
 ACCEPTED = "DATE/DATE_drive_NNNN_sync/{image_0C/data/*.png, oxts/data/*.txt}"
 SYNC_STEP = 100_000_000  # nanoseconds from frame to frame, where timestamps are missing
-JUMP_METRES = 0.5  # a step that differs by more from what the measured speed gives is a GPS jump
-JUMP_RADIANS = np.radians(1.0)
-JOIN_WITHIN = 50_000_000  # nanoseconds between two rows that a picture may fall between; unsynchronised ones come every 10 ms
 CALIBRATION = ("calib_cam_to_cam.txt", "calib_imu_to_velo.txt", "calib_velo_to_cam.txt")
-
-Times = NDArray[np.float64]
-Row = NDArray[np.float64]  # of oxts, [30]
 
 
 def numbered_files(folder: Path, suffixes: frozenset[str]) -> dict[int, str]:
@@ -52,7 +46,7 @@ def numbered_files(folder: Path, suffixes: frozenset[str]) -> dict[int, str]:
     found = {}
     for name in sorted(names):
         stem, suffix = os.path.splitext(name)
-        if stem.isdigit() and suffix.lower() in suffixes:
+        if stem.isdecimal() and suffix.lower() in suffixes:
             found[int(stem)] = name
     return dict(sorted(found.items()))
 
@@ -63,28 +57,15 @@ def read_times(path: Path) -> dict[int, int]:
     Whole numbers, since a float64 holds such a time only to a quarter of a microsecond.
     """
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(errors="replace").splitlines()
     except OSError:
         return {}
     times: dict[int, int] = {}
     for number, line in enumerate(lines):
         if MOMENT.fullmatch(line.strip()):
-            times[number] = int(np.datetime64(line.strip(), "ns").astype(np.int64))
+            with contextlib.suppress(ValueError):  # a month 13, say: no time either
+                times[number] = int(np.datetime64(line.strip(), "ns").astype(np.int64))
     return times
-
-
-def read_oxts(folder: Path, files: dict[int, str]) -> tuple[dict[int, Row], list[BadItem]]:
-    """Rows of 30 values by frame number, all NaN where a file is garbled, and what is wrong with those."""
-    rows: dict[int, Row] = {}
-    bad: list[BadItem] = []
-    for number, name in files.items():
-        path = folder / name
-        try:
-            rows[number] = row_of(path.read_text(errors="replace"), poses.OXTS_VALUES)
-        except (OSError, ValueError) as error:
-            rows[number] = np.full(poses.OXTS_VALUES, np.nan)
-            bad.append(BadItem(str(path), f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)))
-    return rows, bad
 
 
 def read_camera_from_imu(date: Path, camera: int) -> NDArray[np.float64] | None:
@@ -106,7 +87,8 @@ def read_camera_from_imu(date: Path, camera: int) -> NDArray[np.float64] | None:
     except (OSError, KeyError) as error:
         reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error.args[0])
         raise BadItem(str(date), f"calibration: {reason}; motion is the IMU's") from None
-    for part, name in zip((upright, *chain), ("R_rect_00", "R of velo_to_cam", "R of imu_to_velo"), strict=True):
+    names = ("R_rect_00", "R of velo_to_cam", "R of imu_to_velo", f"P_rect_{camera:02d}")
+    for part, name in zip((upright, *chain, sideways), names, strict=True):
         if reason := poses.fault(part):
             raise BadItem(str(date), f"calibration: {name} is {reason}; motion is the IMU's")
     whole: NDArray[np.float64] = sideways @ upright @ chain[0] @ chain[1]
@@ -122,46 +104,6 @@ def _entry(found: dict[str, NDArray[np.float64]], name: str, shape: tuple[int, .
     if name not in found or found[name].size != np.prod(shape):
         raise KeyError(f"no {name} of {np.prod(shape)} numbers")
     return found[name].reshape(shape)
-
-
-def excess(rows: NDArray[np.float64], track: NDArray[np.float64], seconds: Times) -> NDArray[np.float64]:
-    """By how much each step goes beyond what was measured: metres over `JUMP_METRES` and radians over `JUMP_RADIANS`, [n - 1, 2].
-
-    A step may be as long as any speed between those measured at its ends makes it; positive is longer, or further left.
-
-    Args:
-        rows: oxts [n, 30].
-        track: poses made from them [n, 4, 4].
-        seconds: their times [n].
-    """
-    steps = poses.relative(track[:-1], track[1:])
-    lasted = np.diff(seconds)[:, None]
-    speed = np.hypot(rows[:, poses.SPEED_FORWARD], rows[:, poses.SPEED_LEFT])
-    measured = np.stack([speed, rows[:, poses.YAW_RATE]], -1)
-    ends = measured[:-1] * lasted, measured[1:] * lasted
-    least, most = np.minimum(*ends), np.maximum(*ends)
-    yaw = poses.six(steps, "imu")[:, SIX.index(LEFT_YAW)]
-    # A turn within one step that is more than half around is not told from its opposite.
-    yaw = yaw + 2 * np.pi * np.round(((least + most)[:, 1] / 2 - yaw) / (2 * np.pi))
-    moved = np.stack([np.hypot(steps[:, 0, 3], steps[:, 1, 3]), yaw], -1)
-    beyond: NDArray[np.float64] = (moved - np.clip(moved, least, most)) / [JUMP_METRES, JUMP_RADIANS]
-    return beyond
-
-
-def jumps(beyond: NDArray[np.float64], seconds: Times, horizon_seconds: float) -> list[int]:
-    """Steps to cut so that no pair within the horizon disagrees by more than a whole jump, [n - 1, 2] as `excess` gives it.
-
-    Between the frames of such a pair it is the worst step that is cut.
-    """
-    total = np.vstack([np.zeros((1, beyond.shape[1])), np.cumsum(beyond, 0)])
-    worst = np.abs(beyond).max(1)
-    cuts: list[int] = []
-    for frame in range(1, len(total)):
-        first = max(cuts[-1] + 1 if cuts else 0, int(np.searchsorted(seconds, seconds[frame] - horizon_seconds * 1.05)))
-        while first < frame and np.abs(total[frame] - total[first:frame]).max() > 1:
-            cuts.append(first + int(worst[first:frame].argmax()))
-            first = cuts[-1] + 1
-    return cuts
 
 
 @dataclass(frozen=True)
@@ -243,31 +185,6 @@ class _DriveReader:
 
     def _skip(self, name: str, reason: str) -> None:
         self.bad.append(BadItem(str(self.images / "data" / name), reason))
-
-
-def between(by_time: list[tuple[int, int]], time: int, rows: dict[int, Row]) -> Row | None:
-    """The row of oxts at a time, from those measured just before and after it; None where one of them is missing.
-
-    At 100 rows a second the nearest one would be up to 5 ms off: 8 cm at 60 km/h, a twentieth of the way to the next picture.
-
-    Args:
-        by_time: times in nanoseconds, rising, and numbers of the rows.
-        time: in nanoseconds.
-        rows: by number.
-    """
-    place = bisect_left(by_time, (time, -1))
-    if place < len(by_time) and by_time[place][0] == time:
-        return rows[by_time[place][1]]
-    if not 0 < place < len(by_time):
-        return None
-    (earlier, one), (later, other) = by_time[place - 1 : place + 1]
-    if later - earlier > JOIN_WITHIN:
-        return None
-    first, last = rows[one], rows[other].copy()
-    for angle in (poses.ROLL, poses.YAW):
-        last[angle] = first[angle] + (last[angle] - first[angle] + np.pi) % (2 * np.pi) - np.pi
-    row: Row = first + (last - first) * ((time - earlier) / (later - earlier))
-    return row
 
 
 def drive_folders(root: Path) -> Iterator[Path]:

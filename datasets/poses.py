@@ -117,8 +117,11 @@ def pose_rows(rows: ArrayLike) -> Array:
 
 
 def baseline(projection: Array) -> Array:
-    """T_camera<-camera0 [4, 4] of a rectified camera, from its projection matrix [3, 4]: a shift sideways."""
-    shift = projection[0, 3] / projection[0, 0]
+    """T_camera<-camera0 [4, 4] of a rectified camera, from its projection matrix [3, 4]: a shift sideways, NaN if it is none.
+
+    A projection matrix also holds millimetres up and ahead, which KITTI's own development kit leaves out, and so does this.
+    """
+    shift = projection[0, 3] / projection[0, 0] if projection[0, 0] else np.nan
     return rigid(np.eye(3), [shift, 0.0, 0.0])
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from embodied_ssl.errors import UserError, suggest
 
@@ -163,6 +164,36 @@ def _alexnet(config: BackboneConfig) -> Backbone:
     return Backbone(config.name, net, {part: (part,) for part, _ in net.named_children()}, config.channels)
 
 
+CELLS = 4  # side of the quick net's last map of a 32-pixel picture
+
+
+class _Quick(Backbone):
+    """The vector keeps the places: the last map's 4 x 4 cells (averaged from more if the picture is larger), in a row."""
+
+    def forward(self, pictures: Tensor) -> Features:
+        maps = super().forward(pictures).maps
+        return Features(maps, F.adaptive_avg_pool2d(maps["conv3"], CELLS).flatten(1))
+
+
+def _quick(config: BackboneConfig) -> Backbone:
+    """The small network of cuda-convnet's CIFAR-10 example, for 32-pixel pictures: 3 convolutions, no BatchNorm.
+
+    5 x 5 filters, 32, 32 and 64 of them, each under a 3 x 3 pool of stride 2: the greatest, then twice the mean (as in Caffe's
+    ``cifar10_quick``, which is made after it). Its first fully connected layer, of 64, is the method's projection.
+    """
+
+    def block(i: int, o: int, first: bool) -> nn.Sequential:
+        convolution, relu = nn.Conv2d(i, o, 5, padding=2), nn.ReLU(inplace=True)
+        if first:
+            return nn.Sequential(convolution, nn.MaxPool2d(3, 2, ceil_mode=True), relu)
+        return nn.Sequential(convolution, relu, nn.AvgPool2d(3, 2, ceil_mode=True))
+
+    net = nn.Sequential()
+    for number, (i, o) in enumerate(itertools.pairwise((config.channels, 32, 32, 64)), start=1):
+        net.add_module(f"conv{number}", block(i, o, first=number == 1))
+    return _Quick(config.name, net, {part: (part,) for part, _ in net.named_children()}, config.channels)
+
+
 def _conv4(config: BackboneConfig) -> Backbone:
     """Four strided 3x3 convolutions with BatchNorm, 16 to 64 channels: for tests and first tries, not for results."""
     net = nn.Sequential()
@@ -257,5 +288,6 @@ _BUILDERS: dict[str, Callable[[BackboneConfig], Backbone]] = {
     "resnet34": _resnet,
     "resnet50": _resnet,
     "alexnet": _alexnet,
+    "convnet_quick": _quick,
     "conv4": _conv4,
 }

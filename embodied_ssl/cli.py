@@ -119,6 +119,7 @@ def evaluate(
     protocol: Protocols = "",
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as knn.k=200.")] = [],  # noqa: B006
     config: Annotated[str, typer.Option(help="The run's config, when it lies outside the package (for pretext).")] = "",
+    size: Annotated[int, typer.Option(min=0, help="Pixels that networks are shown; 0 for each one's own.")] = 0,
     seeds: Seeds = 3,
     supervised: Supervised = False,
     device: Device = "auto",
@@ -131,7 +132,7 @@ def evaluate(
     from embodied_ssl.evaluation.scores import format_table
     from embodied_ssl.progress import shown
 
-    request = _request(on, reader, protocol, set_, seeds, supervised, device, cache, config, workers)
+    request = _request(on, reader, protocol, set_, seeds, supervised, device, cache, config, workers, size)
     with shown("evaluate") as progress:
         run, *beside = models
         result = evaluate_run(run, request, lambda what, done, total: progress.update(done, total, what), progress.say, beside)
@@ -245,12 +246,13 @@ def _request(
     cache: bool,
     config: str = "",
     workers: int = 0,
+    size: int = 0,
 ) -> Request:
     from embodied_ssl.evaluation.bench import Settings
     from embodied_ssl.evaluation.run import Request
 
     settings = Settings(random_seeds=tuple(range(seeds)), supervised=supervised, device=device)
-    return Request(on, tuple(_words(protocol)), tuple(changes), config, workers, settings, cache, reader)
+    return Request(on, tuple(_words(protocol)), tuple(changes), config, workers, settings, cache, reader, size)
 
 
 @app.command()

@@ -48,6 +48,45 @@ def pattern_contrast(moved: Tensor, seen: Tensor, pattern: Tensor, margin: float
     return torch.where(true, distance, (margin - distance).clamp_min(0)).sum(1).mean()
 
 
+def drlim(first: Tensor, second: Tensor, near: Tensor, margin: float, present: Tensor) -> Tensor:
+    """Draw near pairs together and push the others to the margin, by squared Euclidean distance.
+
+    Hadsell, Chopra & LeCun 2006 (DrLIM), eq. 4: half the squared distance D of a near pair, half of max(margin - D, 0) squared
+    of another.
+
+    Args:
+        first, second: [N, D]; row i of one is paired with row i of the other.
+        near: bool [N]; whether the pair belongs together.
+        margin: beyond this distance nothing is pushed.
+        present: bool [N]; other rows count nothing.
+
+    Returns:
+        A scalar, the mean over present pairs; half the squared margin times the share of far pairs when all features collapse.
+    """
+    distance = torch.linalg.vector_norm(first.float() - second.float(), dim=1)
+    each = torch.where(near, distance.square(), (margin - distance).clamp_min(0).square()) / 2
+    return mean_where(each, present)
+
+
+def temporal_coherence(first: Tensor, second: Tensor, near: Tensor, margin: float, present: Tensor) -> Tensor:
+    """Draw near pairs together and push the others to the margin, by the sum of absolute differences.
+
+    Mobahi, Collobert & Weston 2009, the coherence loss: the L1 distance of two successive frames, max(margin - distance, 0) of
+    two others.
+
+    Args:
+        first, second: [N, D]; row i of one is paired with row i of the other.
+        near: bool [N]; whether the pair belongs together.
+        margin: beyond this distance nothing is pushed; distances sum over D.
+        present: bool [N]; other rows count nothing.
+
+    Returns:
+        A scalar, the mean over present pairs; the margin times the share of far pairs when all features collapse.
+    """
+    distance = (first.float() - second.float()).abs().sum(1)
+    return mean_where(torch.where(near, distance, (margin - distance).clamp_min(0)), present)
+
+
 def tried_bin(logits: Tensor, bins: Tensor, success: Tensor, present: Tensor) -> Tensor:
     """Binary cross-entropy of the one angle bin that was tried; the others get exactly zero gradient.
 

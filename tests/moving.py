@@ -1,6 +1,8 @@
-"""What tests of drives share: an arc with known answers, motions by picture, and how far pictures slide."""
+"""What tests of drives share: an arc with known answers, rows to spoil, motions by picture, and how far pictures slide."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -42,3 +44,15 @@ def slides(source: Source, count: int) -> list[float]:
         window = cv2.createHanningWindow(upper.shape[:0:-1], cv2.CV_32F)
         found.append(cv2.phaseCorrelate(upper[0], upper[1], window)[0][0])
     return found
+
+
+def spoil_oxts(drive: Path, number: int, text: str) -> Path:
+    """Write another row of oxts for one frame; gives its file."""
+    path = drive / "oxts" / "data" / f"{number:010d}.txt"
+    path.write_text(text)
+    return path
+
+
+def stamp(seconds: float) -> str:
+    """A line of a ``timestamps.txt``."""
+    return f"2011-09-26 13:02:{seconds:012.9f}"

@@ -11,7 +11,7 @@ import torch
 from embodied_ssl.backbones import Backbone, BackboneConfig, names
 from embodied_ssl.errors import UserError
 
-WIDTHS = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "alexnet": 256, "conv4": 64}
+WIDTHS = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "alexnet": 256, "conv4": 64, "convnet_quick": 1024}
 
 
 @pytest.fixture(params=names(), scope="module")
@@ -32,7 +32,7 @@ def test_the_width_is_the_vectors(backbone: Backbone) -> None:
 def test_there_is_a_map_for_every_stage_in_order(backbone: Backbone) -> None:
     maps = backbone(look(backbone)).maps
     assert tuple(maps) == backbone.stages
-    assert len(maps) >= 4
+    assert len(maps) == {"convnet_quick": 3, "conv4": 4}.get(backbone.name, 5)
 
 
 def test_maps_only_shrink_on_the_way_down(backbone: Backbone) -> None:
@@ -43,7 +43,30 @@ def test_maps_only_shrink_on_the_way_down(backbone: Backbone) -> None:
 
 def test_the_vector_is_the_mean_of_the_last_map(backbone: Backbone) -> None:
     features = backbone(look(backbone))
-    torch.testing.assert_close(features.vector, features.maps[backbone.stages[-1]].mean((2, 3)))
+    last = features.maps[backbone.stages[-1]]
+    if backbone.name == "convnet_quick":  # of its own, 16 places in a row
+        assert last.shape[2:] == (8, 8)
+        last = last.unflatten(3, (4, 2)).unflatten(2, (4, 2)).mean((3, 5)).reshape(2, 64, 1, 16)
+        features = features._replace(vector=features.vector.view(2, 64, 16).mean(2))
+    torch.testing.assert_close(features.vector, last.mean((2, 3)))
+
+
+def test_the_quick_net_is_as_published() -> None:
+    """Maps of 16, 8 and 4 places a side; 79,328 weights under the fully connected layers, of 3 channels as in Caffe's."""
+    backbone = BackboneConfig("convnet_quick").build().eval()
+    features = backbone(look(backbone, size=32))
+    assert [tuple(one.shape[1:]) for one in features.maps.values()] == [(32, 16, 16), (32, 8, 8), (64, 4, 4)]
+    assert torch.equal(features.vector, features.maps["conv3"].flatten(1))
+    filters = [(32, 3), (32, 32), (64, 32)]
+    assert sum(p.numel() for p in backbone.parameters()) == sum(o * i * 25 + o for o, i in filters) == 79_328
+
+
+@pytest.mark.parametrize("name", ["alexnet", "convnet_quick", "resnet18"])
+def test_pictures_of_the_papers_227_pixels_pass(name: str) -> None:
+    features = BackboneConfig(name).build().eval()(torch.randn(1, 3, 227, 227))
+    assert features.vector.shape == (1, WIDTHS[name])
+    if name == "alexnet":
+        assert [tuple(one.shape[1:]) for one in features.maps.values()][-1] == (256, 8, 8)
 
 
 def test_examples_do_not_see_each_other_in_eval_mode(backbone: Backbone) -> None:
@@ -108,7 +131,9 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"no backbone 'resnet81', did you mean 'resnet18'\?"):
         BackboneConfig("resnet81").build()
-    with pytest.raises(UserError, match=r"no backbone 'qq'; there is alexnet, conv4, resnet18, resnet34, resnet50"):
+    with pytest.raises(
+        UserError, match=r"no backbone 'qq'; there is alexnet, conv4, convnet_quick, resnet18, resnet34, resnet50"
+    ):
         BackboneConfig("qq").build()
 
 

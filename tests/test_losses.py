@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from embodied_ssl.losses import mean_where, nt_xent, pattern_contrast, tried_bin
+from embodied_ssl.losses import drlim, mean_where, nt_xent, pattern_contrast, temporal_coherence, tried_bin
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -161,3 +162,50 @@ def test_mean_where_is_the_mean_of_what_is_there() -> None:
     assert float(mean_where(values, torch.tensor([True, True, False, False]))) == 1.5
     assert float(mean_where(values, torch.ones(4, dtype=torch.bool))) == float(values.mean())
     assert float(mean_where(values, torch.zeros(4, dtype=torch.bool))) == 0
+
+
+# --- near and far ---------------------------------------------------------------------------------------------------------
+
+NEAR = torch.tensor([True, False, True, False, False, True])
+HERE = torch.tensor([True, True, True, True, False, True])
+
+
+def slow_near_and_far(first: Tensor, second: Tensor, margin: float, squared: bool) -> float:
+    """Hadsell et al. 2006, eq. 4 (Y = 0 for near pairs), or the coherence loss of Mobahi et al. 2009, one pair at a time."""
+    terms = []
+    for a, b, near, present in zip(first.tolist(), second.tolist(), NEAR.tolist(), HERE.tolist(), strict=True):
+        y = 0 if near else 1
+        if not present:
+            continue
+        if squared:
+            d = math.sqrt(sum((i - j) ** 2 for i, j in zip(a, b, strict=True)))
+            terms.append((1 - y) * 0.5 * d**2 + y * 0.5 * max(0, margin - d) ** 2)
+        else:
+            d = sum(abs(i - j) for i, j in zip(a, b, strict=True))
+            terms.append(d if near else max(0, margin - d))
+    return sum(terms) / len(terms)
+
+
+@pytest.mark.parametrize("loss", [drlim, temporal_coherence])
+@pytest.mark.parametrize("margin", [0.5, 3.0, 20.0])
+def test_near_and_far_are_the_papers_formulas(loss: Callable[..., Tensor], margin: float) -> None:
+    first, second = random(6, 5), random(6, 5, seed=1)
+    expected = slow_near_and_far(first, second, margin, loss is drlim)
+    assert loss(first, second, NEAR, margin, HERE).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_collapsed_features_cost_the_margin_of_far_pairs() -> None:
+    """Two of five present pairs are far: 2/5 of half the squared margin, and 2/5 of the margin; gradients stay finite."""
+    same = torch.ones(6, 5, requires_grad=True)
+    assert drlim(same, same, NEAR, 3.0, HERE).item() == pytest.approx(2 / 5 * 4.5)
+    assert temporal_coherence(same, same, NEAR, 3.0, HERE).item() == pytest.approx(2 / 5 * 3)
+    (drlim(same, same, NEAR, 3.0, HERE) + temporal_coherence(same, same, NEAR, 3.0, HERE)).backward()
+    assert same.grad is not None
+    assert torch.isfinite(same.grad).all()
+
+
+@pytest.mark.parametrize("loss", [drlim, temporal_coherence])
+def test_near_together_and_far_beyond_the_margin_cost_nothing(loss: Callable[..., Tensor]) -> None:
+    first = random(6, 5)
+    second = torch.where(NEAR.unsqueeze(1), first, first + 4)
+    assert loss(first, second, NEAR, 2.0, HERE).item() == 0

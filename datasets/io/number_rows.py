@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class Rows:
     Attributes:
         values: float64 [n, columns]; a garbled row is all NaN.
         lines: which line each row is, from 1 [n].
-        bad: the garbled ones, neighbours in one.
+        bad: the garbled ones.
     """
 
     values: NDArray[np.float64]
@@ -94,18 +94,5 @@ def read_rows(path: Path, columns: int, counted: bool = False) -> Rows:
 
 
 def faulty_lines(path: Path, faults: Mapping[int, str]) -> list[BadItem]:
-    """Faults by line as bad items ``path:line``; neighbouring lines with one fault are one item, ``path:first-last``."""
-    return [
-        BadItem(f"{path}:{first}" + (f"-{last}" if last > first else ""), reason)
-        for first, last, reason in _stretches(sorted(faults.items()))
-    ]
-
-
-def _stretches(faults: Iterable[tuple[int, str]]) -> list[tuple[int, int, str]]:
-    found: list[tuple[int, int, str]] = []
-    for number, reason in faults:
-        if found and found[-1][1] == number - 1 and found[-1][2] == reason:
-            found[-1] = (found[-1][0], number, reason)
-        else:
-            found.append((number, number, reason))
-    return found
+    """Faults by line as bad items, named ``path:line``."""
+    return [BadItem(f"{path}:{line}", reason) for line, reason in sorted(faults.items())]

@@ -45,6 +45,7 @@ class Request:
         workers: processes that read for pretext.
         settings: baselines, device and precision; its cache is filled in here.
         cached: keep pictures, features and rows between calls.
+        size: pixels that networks are shown; 0 for each one's own.
     """
 
     on: str = ""
@@ -55,6 +56,7 @@ class Request:
     settings: Settings = field(default_factory=Settings)
     cached: bool = True
     reader: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def evaluate_run(
         raise UserError(f"--set {request.changes[0]} changes nothing: pretext asks what the run's own config says")
     # What is refused is better refused before the pretext question.
     ready = prepare(request) if on_data or not request.protocols else None
-    models = with_own_names([open_model(name) for name in (given, *beside)])
+    models = with_own_names([open_model(name, size=request.size) for name in (given, *beside)])
     if PRETEXT in request.protocols:
         from embodied_ssl.evaluation.pretext import evaluate_pretext, lines
 

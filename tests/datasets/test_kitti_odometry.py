@@ -205,7 +205,7 @@ def test_what_is_assumed_is_said(tmp_path: Path) -> None:
     (tmp_path / "sequences" / "02" / "calib.txt").unlink()
     (tmp_path / "sequences" / "03" / "times.txt").unlink()
     name = spec.open().name
-    assert name.startswith("KITTI odometry, 10 frames a second assumed, motion of camera 0 (no calib.txt): ")
+    assert name.startswith("KITTI odometry, 10 frames a second assumed, motion of camera 0 (no calibration): ")
 
 
 def test_missing_camera_is_said(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 
+from embodied_ssl.datasets.few_shots import draw_rows
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import FeatureTable
 from embodied_ssl.evaluation.protocols import low_shot
 from embodied_ssl.evaluation.protocols.knn import Knn
 from embodied_ssl.evaluation.protocols.linear import GRID, Linear, choose, make_folds
-from embodied_ssl.evaluation.protocols.low_shot import LowShot, draw_rows
+from embodied_ssl.evaluation.protocols.low_shot import LowShot
 from embodied_ssl.evaluation.scores import Score
 
 Blobs = Callable[..., FeatureTable]

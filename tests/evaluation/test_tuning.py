@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from embodied_ssl.backbones import Backbone, BackboneConfig
+from embodied_ssl.datasets.few_shots import draw_rows
 from embodied_ssl.datasets.target import Division, LabelledPictures, Target
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import extract, weights_hash
@@ -29,7 +30,6 @@ from embodied_ssl.evaluation.protocols.fine_tune import (
     one_cycle_momentum,
     spread,
 )
-from embodied_ssl.evaluation.protocols.low_shot import draw_rows
 from embodied_ssl.evaluation.protocols.semi_supervised import SIMCLR_V2, SemiSupervised, per_class
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.statistics import wilson

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embodied_ssl.backbones import Backbone, Features
+from embodied_ssl.datasets.few_shots import draw_rows
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.evaluation.features import frozen
 from embodied_ssl.evaluation.protocol import Job, OnNetworks
-from embodied_ssl.evaluation.protocols.low_shot import draw_rows, draw_scores
+from embodied_ssl.evaluation.protocols.low_shot import draw_scores
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.training.classifier import (
     Classifier,

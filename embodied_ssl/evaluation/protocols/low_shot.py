@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from embodied_ssl.datasets.few_shots import draw_rows
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import FeatureTable
 from embodied_ssl.evaluation.pictures import batches
@@ -31,29 +32,10 @@ from embodied_ssl.evaluation.protocols.linear import (
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.solvers.logistic import Fits, Part
 from embodied_ssl.evaluation.statistics import bootstrap
-from embodied_ssl.keys import generator
 
 SHOTS = (1, 5, 6, 10, 20, 50)
 DRAWS = 10
 AT_ONCE = 1 << 25  # feature values of the draws that are fitted together
-
-
-def draw_rows(labels: Labels, recordings: Sequence[str], shots: int, number: int) -> NDArray[np.intp]:
-    """The rows of one draw: ``shots`` of each class, from different recordings as far as there are.
-
-    Depends on the draw's number and the pictures of each class, not on the model; draws of more shots contain those of fewer.
-    """
-    rows = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        order = members[generator("low-shot", number, int(label)).permutation(len(members))]
-        seen: dict[str, int] = {}
-        turn = []
-        for row in order:
-            turn.append(seen.get(recordings[row], 0))
-            seen[recordings[row]] = turn[-1] + 1
-        rows.append(order[np.argsort(turn, kind="stable")][:shots])
-    return np.sort(np.concatenate(rows))
 
 
 def possible(shots: Sequence[int], labels: Labels) -> list[int]:

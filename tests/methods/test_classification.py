@@ -1,0 +1,75 @@
+"""Classification: the cost of not knowing, recall averaged over classes, and a joint gradient that is the papers' sum."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from embodied_ssl import config
+from embodied_ssl.backbones import BackboneConfig
+from embodied_ssl.config import override
+from embodied_ssl.datasets.class_folder import ClassFolder
+from embodied_ssl.datasets.few_shots import FewShots
+from embodied_ssl.errors import UserError
+from embodied_ssl.keys import generator
+from embodied_ssl.methods.image.classification import Classification, ClassificationConfig
+from embodied_ssl.methods.multi_task import MultiTaskConfig
+
+
+def build(classes: int = 5) -> Classification:
+    torch.manual_seed(0)
+    return ClassificationConfig(size=16, classes=classes).build(BackboneConfig("conv4").build())
+
+
+class Given(nn.Module):
+    def forward(self, x: torch.Tensor) -> object:
+        return type("Features", (), {"vector": x})
+
+
+def test_not_knowing_costs_log_of_the_classes() -> None:
+    method = build(5)
+    nn.init.zeros_(method.head.weight)
+    nn.init.zeros_(method.head.bias)
+    step = method(Given(), {"picture": torch.randn(7, 64), "label": torch.arange(7) % 5})
+    assert step.loss.item() == pytest.approx(math.log(5))
+
+
+def test_recall_is_averaged_over_the_classes_met() -> None:
+    label = torch.tensor([0] * 90 + [1] * 6 + [3] * 4)
+    scores = build().score({"label": label, "guess": torch.cat([torch.zeros(93), torch.ones(3), torch.full((4,), 3.0)])})
+    assert scores["balanced_accuracy"] == pytest.approx((1 + 0.5 + 1) / 3)
+    assert scores["chance_balanced_accuracy"] == pytest.approx(1 / 3)
+
+
+def test_more_classes_than_answers_are_refused(tmp_path: Path) -> None:
+    source = ClassFolder.tiny(tmp_path / "new").open("train")
+    with pytest.raises(UserError, match=r"has 3 classes, not 2; set --set method\.classes=3"):
+        build(2).fit(source, generator(0))
+    build(3).fit(source, generator(0))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_label_is_the_pictures(tmp_path: Path, channels: int) -> None:
+    """The tiny set's classes are blue, green and red: the channel that leads is the label, read backwards."""
+    source = ClassFolder.tiny(tmp_path / "new").open("train")
+    view = ClassificationConfig(size=16, classes=3).build(BackboneConfig("conv4", channels).build()).view
+    for row in range(len(source)):
+        drawn = view.draw(source[row], generator(row))
+        assert drawn["picture"].mean((0, 1)).argmax() == 2 - drawn["label"]
+    rendered = view.render({key: torch.from_numpy(np.asarray(value))[None] for key, value in drawn.items()})
+    assert rendered["picture"].shape == (1, channels, 16, 16)
+    assert view.panels(rendered)[0][0] == "labels: 2"
+
+
+def test_the_joint_config_weighs_its_terms_and_its_labels_can_be_chosen() -> None:
+    """L = L_softmax + lambda L_E: the weight of the unlabelled term is lambda."""
+    run = override(config.load("ego_motion_joint")[0], "method.tasks.ego_motion.weight=0.3")
+    assert isinstance(run.method, MultiTaskConfig)
+    assert {name: task.weight for name, task in run.method.tasks.items()} == {"labels": 1.0, "ego_motion": 0.3}
+    run = override(override(run, "data.labels.shots=20"), "data.labels.draw=3")
+    assert run.data["labels"] == FewShots(shots=20, draw=3)  # type: ignore[index]
