@@ -66,10 +66,11 @@ class PictureSequence:
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """Height and width that two of three pictures have, or the first that can be read: one odd picture spoils no other."""
+        """Height and width that two of five pictures have, or the first that can be read: one odd picture spoils no other."""
         seen: list[tuple[int, int]] = []
         unread: list[BadItem] = []
-        for number in dict.fromkeys((0, len(self) // 2, len(self) - 1)):
+        last = len(self) - 1
+        for number in dict.fromkeys((0, last // 2, last, last // 4, last * 3 // 4)):
             try:
                 height, width = self._read(number).shape[:2]
             except BadItem as item:
