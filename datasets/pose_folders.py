@@ -110,24 +110,25 @@ def read_folder(root: Path, name: str, framed: Sequence[Framed], spec: PoseFolde
     return Drive(name, frames, PoseTrack(track[usable.kept], "camera", None, spec.axes), usable.breaks)
 
 
-def official_test(scene: Path, bad: list[BadItem]) -> frozenset[int] | None:
-    """Numbers of the sequences that a 7-Scenes scene's own ``TestSplit.txt`` names; None where there is no such list."""
-    path = scene / "TestSplit.txt"
-    if not path.exists():
-        return None
-    try:
-        named = [_NUMBER.search(line) for line in read_lines(path)]
-    except BadItem as item:
-        bad.append(item)
-        return None
-    return frozenset(int(number[1]) for number in named if number)
+def official_lists(scene: Path, bad: list[BadItem]) -> dict[str, frozenset[int]]:
+    """Numbers of the sequences that a 7-Scenes scene's own ``TrainSplit.txt`` and ``TestSplit.txt`` name, of those there are."""
+    found = {}
+    for name in ("TrainSplit.txt", "TestSplit.txt"):
+        if (scene / name).exists():
+            try:
+                named = [_NUMBER.search(line) for line in read_lines(scene / name)]
+                found[name] = frozenset(int(number[1]) for number in named if number)
+            except BadItem as item:
+                bad.append(item)
+    return found
 
 
 @dataclass(frozen=True)
 class PoseFolders(DataSpec):
     """Folders of pictures with a pose each, searched through all sub-folders; every folder is a recording.
 
-    Where a scene has the lists of 7-Scenes, the sequences in ``TestSplit.txt`` are held out; elsewhere the usual choice.
+    Where a scene has the lists of 7-Scenes, the sequences in ``TestSplit.txt`` are held out, or those that are not in
+    ``TrainSplit.txt`` where there is only that; elsewhere the usual choice.
 
     Attributes:
         root: the folder that holds scenes, a scene, or one sequence.
@@ -225,15 +226,15 @@ def _recording(place: str) -> str:
 
 def _held_out(drives: Sequence[Drive], scenes: dict[str, Path], bad: list[BadItem]) -> tuple[frozenset[str], bool]:
     """Recordings to hold out, and whether any list says so."""
-    tests = {scene: official_test(scene, bad) for scene in sorted(set(scenes.values()))}
+    lists = {scene: official_lists(scene, bad) for scene in sorted(set(scenes.values()))}
     chosen: set[str] = set()
     others: dict[str, int] = {}
     for drive in drives:
-        test = tests[scenes[drive.name]]
-        number = _NUMBER.search(drive.name)
-        if test is None:
+        listed = lists[scenes[drive.name]]
+        match = _NUMBER.search(drive.name)
+        number = int(match[1]) if match else -1
+        if not listed:
             others[drive.name] = len(drive.frames)
-        elif number and int(number[1]) in test:
+        elif number in listed["TestSplit.txt"] if "TestSplit.txt" in listed else number not in listed["TrainSplit.txt"]:
             chosen.add(drive.name)
-    official = any(test is not None for test in tests.values())
-    return frozenset(chosen) | held_out(others), official
+    return frozenset(chosen) | held_out(others), any(lists.values())

@@ -76,9 +76,12 @@ def test_official_lists_hold_out_their_sequences(tmp_path: Path) -> None:
     assert {name for name in spec.open("held_out").recordings if "chess" in name} == {"chess/seq-01", "chess/seq-03"}
     alone = replace(spec, root=str(tmp_path / "chess"))
     assert set(alone.open("held_out").recordings) == {"seq-01", "seq-03"}
-    (tmp_path / "chess" / "TestSplit.txt").write_text("")
+    (tmp_path / "chess" / "TestSplit.txt").unlink()
+    assert set(alone.open("held_out").recordings) == {"seq-02"}  # not in TrainSplit.txt
+    for name in ("TestSplit.txt", "TrainSplit.txt"):
+        (tmp_path / "chess" / name).write_text("")
     emptied = alone.open()
-    assert [item.reason for item in emptied.bad] == ["is empty"]
+    assert [item.reason for item in emptied.bad] == ["is empty", "is empty"]
     assert "official" not in emptied.name
 
 
