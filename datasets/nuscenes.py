@@ -30,7 +30,7 @@ from embodied_ssl.datasets.io.picture_sequence import PictureSequence
 from embodied_ssl.datasets.io.pictures import encode
 from embodied_ssl.datasets.motion import ON_THE_ROAD
 from embodied_ssl.datasets.source import DataSpec, Source, Split, folders
-from embodied_ssl.errors import BadItem, UserError, suggest
+from embodied_ssl.errors import BadItem, UserError
 
 TABLES = ("sensor", "calibrated_sensor", "scene", "sample", "sample_data", "ego_pose")
 ACCEPTED = f"v1.0-*/{{{', '.join(TABLES)}}}.json beside samples/ and sweeps/"
@@ -134,8 +134,8 @@ class _TableReader:
         sensors = self.rows("sensor", "token", "channel", "modality")
         cameras = {token: channel for token, channel, kind in sensors if kind == "camera"}
         if cameras and self.camera not in cameras.values():
-            near = suggest(self.camera, set(cameras.values()))
-            raise UserError(f"there is no camera '{self.camera}' in '{self.place}'{near}; set it with --set data.camera=...")
+            there = ", ".join(sorted(set(cameras.values())))
+            raise UserError(f"there is no camera '{self.camera}' in '{self.place}'; set data.camera to one of {there}")
         mounted = {
             token: _seven(place, turn)
             for token, sensor, place, turn in self.rows("calibrated_sensor", "token", "sensor_token", "translation", "rotation")
