@@ -208,6 +208,37 @@ def diagnose(
 
 
 @app.command()
+def equivariance(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL [MODEL]...", help=f"{MODEL} NAME_s0, NAME_s1 are one method.")],
+    on: Annotated[str, typer.Option("--on", metavar="DRIVES", help="Drives: a folder of data with motions.")],
+    reader: Reader = "",
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="As data.camera=3, or drawing.pairs=500.")] = [],  # noqa: B006
+    folds: Annotated[int, typer.Option(min=0, help="Leave so many parts of the drives out in turn; 0: the data's split.")] = 0,
+    layers: Annotated[str, typer.Option(help="Stages, with commas; all for every one. The last if not given.")] = "",
+    seeds: Seeds = 3,
+    size: Annotated[int, typer.Option(min=0, help="Pixels that networks are shown; 0 for each one's own.")] = 0,
+    out: Annotated[str, typer.Option(metavar="FILE", help="The report; its rows lie beside it as .json.")] = "motion.html",
+    device: Device = "auto",
+    cache: Cache = True,
+    json_file: Json = "",
+) -> None:
+    """Ask how features change as the camera moves: by a map of the motion, or by something else; beside untrained networks."""
+    from embodied_ssl.evaluation.equivariance import Asked, examine
+    from embodied_ssl.evaluation.motion.table import format_table
+    from embodied_ssl.progress import shown
+
+    asked = Asked(on, reader, tuple(set_), folds, tuple(_words(layers)), seeds, size, device, cache)
+    with shown("equivariance") as progress:
+        found = examine(models, asked, Path(out), lambda what, done, total: progress.update(done, total, what))
+    _say(format_table(found.groups, found.question, found.differences))
+    for line in found.lines():
+        _say(line)
+    _say(f"report: {out}")
+    _print_left_out([{"name": item.name, "reason": item.reason} for item in found.question.bad])
+    _write_json(json_file, [score.to_json() for score in found.scores])
+
+
+@app.command()
 def study(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A Python file that defines `study`.")],
     out: Annotated[str, typer.Option(help="The study's folder; runs/NAME if not given.")] = "",

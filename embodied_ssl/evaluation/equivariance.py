@@ -1,0 +1,277 @@
+"""How equivariant features are: the same pairs of frames for every network given, and for the same networks untrained.
+
+For each network, a map of every motion pattern (`motion.maps`) and a regression of the motion (`motion.probe`) are fitted on
+training drives and judged on others (`motion.figures` says what each figure is worth). Runs that differ in their seed alone,
+``NAME_s0``, ``NAME_s1``, ..., are one method: figures are means over its seeds, with their spread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from embodied_ssl import discover
+from embodied_ssl.backbones import untrained
+from embodied_ssl.datasets.source import DataSpec
+from embodied_ssl.distributed import choose_device
+from embodied_ssl.errors import UserError, suggest
+from embodied_ssl.evaluation.exhibits import of_views
+from embodied_ssl.evaluation.features import FeatureTable, extract
+from embodied_ssl.evaluation.models import Model, open_model, with_own_names
+from embodied_ssl.evaluation.motion.figures import Units, units_of
+from embodied_ssl.evaluation.motion.measurement import Features, measure_network, readable
+from embodied_ssl.evaluation.motion.pairs import LEAST, Drawing, Question, ask
+from embodied_ssl.evaluation.motion.rows import Group, Network, groups_of, rows_of
+from embodied_ssl.evaluation.pictures import Pictures, Progress, silent
+from embodied_ssl.evaluation.run import evaluation_cache
+from embodied_ssl.evaluation.scores import Score, save_scores
+from embodied_ssl.evaluation.transfer import random_name
+from embodied_ssl.inspection import spec_at
+from embodied_ssl.settings import override
+
+PLENTY = 5  # training pairs a dimension, below which a note says so
+SEED = re.compile(r"(?P<method>.+)_s\d+")
+
+
+@dataclass(frozen=True)
+class Equivariance:
+    """Everything measured.
+
+    Attributes:
+        question: what all networks were asked.
+        units: what intervals resample.
+        groups: methods in the order given, then untrained networks.
+        scores: a row a figure, for every network, every method, and every difference.
+        notes: what a reader of the figures should know.
+        left_out: networks that could not be measured, with the reason.
+    """
+
+    question: Question
+    units: Units
+    groups: list[Group]
+    scores: list[Score]
+    notes: list[str]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def differences(self) -> list[Score]:
+        """The rows that subtract one method from another."""
+        return [row for row in self.scores if row.metric.startswith("minus_")]
+
+    def lines(self) -> list[str]:
+        """The notes, and who was left out and why."""
+        return [*self.notes, *(f"{name} was left out: {reason}" for name, reason in self.left_out.items())]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to do, as the command line says it.
+
+    Args:
+        on: a folder of drives.
+        reader: which reader opens it; "" for the first that recognises it.
+        changes: ``data.KEY=value`` of the reader, ``drawing.KEY=value`` of `Drawing`.
+        folds: as in `Drawing`.
+        layers: names of stages, ``all``, or none for the last.
+        seeds: how many untrained networks stand beside each architecture.
+        size: pixels that networks are shown; 0 for each one's own.
+        device: where networks run: cpu, cuda or auto.
+        cached: keep features between calls.
+    """
+
+    on: str
+    reader: str = ""
+    changes: tuple[str, ...] = ()
+    folds: int = 0
+    layers: tuple[str, ...] = ()
+    seeds: int = 3
+    size: int = 0
+    device: str = "auto"
+    cached: bool = True
+
+
+def open_drives(root: str, reader: str = "", changes: Sequence[str] = ()) -> tuple[DataSpec, Drawing]:
+    """The reader of a folder and what to draw from it, with ``data.KEY=value`` and ``drawing.KEY=value`` applied.
+
+    Raises:
+        UserError: no such folder, reader or setting, or nothing here reads the folder.
+    """
+    if reader:
+        known = {kind.__name__: kind for kind in discover.specs()}
+        if reader not in known:
+            raise UserError(f"no reader is called '{reader}'{suggest(reader, known)}; see `embodied-ssl list datasets`")
+        spec = known[reader](root=root)  # type: ignore[call-arg]
+    else:
+        spec = spec_at(root)
+    both: Mapping[str, Any] = {"data": spec, "drawing": Drawing()}
+    for change in changes:
+        both = override(both, change)
+    return both["data"], both["drawing"]
+
+
+def examine(models: Sequence[str], asked: Asked, out: Path, on_progress: Progress = silent) -> Equivariance:
+    """Open what was named, measure it, and write the report and beside it the rows as ``.json``.
+
+    Raises:
+        UserError: what is named cannot be opened or measured, or ``out`` is no .html file.
+    """
+    from embodied_ssl.report.motion_report import write_motion_report
+
+    if out.suffix != ".html":
+        raise UserError(f"'{out}' must end in .html")
+    spec, drawing = open_drives(asked.on, asked.reader, asked.changes)
+    opened = with_own_names([open_model(given, size=asked.size) for given in models])
+    found = measure(
+        opened,
+        spec,
+        replace(drawing, folds=asked.folds or drawing.folds),
+        layers=asked.layers,
+        random_seeds=range(asked.seeds),
+        device=choose_device(asked.device),
+        cache=evaluation_cache() if asked.cached else None,
+        on_progress=on_progress,
+    )
+    write_motion_report(out, found)
+    save_scores(out.with_suffix(".json"), found.scores)
+    return found
+
+
+def measure(
+    models: Sequence[Model],
+    spec: DataSpec,
+    drawing: Drawing | None = None,
+    *,
+    layers: Sequence[str] = (),
+    random_seeds: Sequence[int] = (0, 1, 2),
+    device: str | torch.device = "cpu",
+    cache: Path | None = None,
+    on_progress: Progress = silent,
+) -> Equivariance:
+    """Measure networks, and the same networks untrained.
+
+    Args:
+        models: each with a name of its own; ``NAME_s0``, ``NAME_s1`` are seeds of one method.
+        spec: data with motions.
+        drawing: how many pairs, how drives are divided, how many dimensions.
+        layers: names of stages; none for the last, ``all`` for every one.
+        random_seeds: of the untrained networks beside.
+        device: where networks run.
+        cache: a folder that keeps features between calls.
+        on_progress: told what is done.
+
+    Raises:
+        UserError: data without motions or too few drives, no such layer, or not one network that can be measured.
+    """
+    drawing = drawing or Drawing()
+    names = [model.name for model in models]
+    if not models or len(set(names)) < len(names):
+        raise UserError(f"models are named {', '.join(names) or 'nothing'}; give at least one, each with a name of its own")
+    question = ask(spec, drawing)
+    units: Units | None = None
+    found: list[Network] = []
+    left_out: dict[str, str] = {}
+    for model, method in _networks(models, random_seeds):
+        pictures = question.pictures(model.preprocessing.size, on_progress)
+        units = units or _units(question, pictures)
+        try:
+            how = of_views(model.preprocessing)
+            table = extract(model.backbone, how, pictures, device, on_progress=on_progress, model=model.name, cache=cache)
+        except UserError as refusal:  # a network that diverged does not stop the others
+            left_out[model.name] = str(refusal)
+            continue
+        for layer in _layers(table, layers):
+            on_progress(f"maps of {model.name} at {layer}", 1, 1)
+            try:
+                with threadpool_limits(1):
+                    features = _by_frame(table.features[layer], pictures, len(question.frames))
+                    one = measure_network(question, units, features, drawing)
+                found.append(Network(model.name, method, model.role, model.pretrain_seed, layer, one))
+            except UserError as refusal:
+                left_out[f"{model.name} at {layer}" if len(table.layers) > 1 else model.name] = str(refusal)
+    if not found or units is None:
+        raise UserError("; ".join(dict.fromkeys(left_out.values())))
+    baselines = {method: random_name(model, models) for model, method in _methods(models) if model.config}
+    groups = groups_of(found, baselines)
+    settings = {"drawing": asdict(drawing), "frames": "whole, squeezed to a square", "unit": question.unit}
+    return Equivariance(
+        question, units, groups, rows_of(groups, question, units, settings), _notes(question, units, groups, drawing), left_out
+    )
+
+
+def method_of(name: str) -> str:
+    """A run's name without the seed that ends it: ``equiv_s2`` is of ``equiv``."""
+    match = SEED.fullmatch(name)
+    return match["method"] if match else name
+
+
+def _methods(models: Sequence[Model]) -> list[tuple[Model, str]]:
+    """Each model with its method; those of one name that are built or shown pictures differently are no seeds of each other."""
+    kinds: dict[str, set[Any]] = {}
+    for model in models:
+        kinds.setdefault(method_of(model.name), set()).add((model.config, model.preprocessing))
+    return [(model, method_of(model.name) if len(kinds[method_of(model.name)]) == 1 else model.name) for model in models]
+
+
+def _networks(models: Sequence[Model], random_seeds: Sequence[int]) -> Iterator[tuple[Model, str]]:
+    """Every network with its method's name: those given, then each architecture untrained."""
+    yield from _methods(models)
+    for name, model in {random_name(one, models): one for one in models if one.config}.items():
+        for seed in random_seeds:
+            assert model.config is not None
+            net = untrained(model.config, seed)
+            yield Model(f"{name} seed {seed}", net, model.config, model.preprocessing, "random", seed), name
+
+
+def _layers(table: FeatureTable, wanted: Sequence[str]) -> Sequence[str]:
+    if "all" in wanted:
+        return table.layers
+    for name in wanted:
+        if name not in table.layers:
+            raise UserError(f"{table.model} has no layer '{name}'{suggest(name, [*table.layers, 'all'])}")
+    return wanted or [table.last]
+
+
+def _by_frame(features: NDArray[np.float32], pictures: Pictures, frames: int) -> Features:
+    whole = np.full((frames, features.shape[1]), np.nan, np.float32)
+    whole[pictures.rows] = features
+    return whole
+
+
+def _units(question: Question, pictures: Pictures) -> Units:
+    read = np.zeros(len(question.frames), bool)
+    read[pictures.rows] = True
+    tests = [fold.test for fold in readable(question, read)]
+    return units_of([name for test in tests for name in test.recording], np.concatenate([test.seconds for test in tests]))
+
+
+def _notes(question: Question, units: Units, groups: Sequence[Group], drawing: Drawing) -> list[str]:
+    """What was asked, and where figures should be read with care."""
+    judged = groups[0].seeds[0].found.sums[..., 0].sum(0).astype(int)
+    fits: Sequence[Mapping[str, Any]] = groups[0].seeds[0].found.about["folds"]
+    fitted = {name: [fit["training_pairs"].get(name, 0) for fit in fits] for name in question.names}
+    shown = ", ".join(f"{name} {min(fitted[name])} / {n}" for name, n in zip(question.names, judged.tolist(), strict=True))
+    notes = [f"{question.name}; {question.note}", f"pairs fitted on / judged on: {shown}"]
+    wide = max(fit["dimensions"] for fit in fits)
+    few = [name for name in question.names if min(fitted[name]) < PLENTY * wide]
+    if few:
+        notes.append(
+            f"few training pairs for maps of {wide} x {wide}: {', '.join(few)}; there the maps lean on what all patterns share"
+        )
+    none = [name for name, n in zip(question.names, judged.tolist(), strict=True) if n == 0]
+    if none:
+        notes.append(f"fewer than {LEAST} pairs to judge by: {', '.join(none)}; --folds 3 judges on every drive")
+    notes.append(f"intervals are 95 %, over {units.kind}; what another training seed would change is not in them")
+    if len(units.names) < 10:
+        notes.append(f"{len(units.names)} units are too few for an interval to mean much; give more drives or --folds")
+    explained = {group.name: np.mean([fit["explained"] for fit in group.seeds[0].found.about["folds"]]) for group in groups}
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in explained.items())
+    notes.append(f"share of the features' variance in the {drawing.dimensions} dimensions: {shares}")
+    return notes

@@ -1,0 +1,1 @@
+"""How features change when the camera moves."""
