@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,6 +33,7 @@ from embodied_ssl.datasets.source import Box, Pixels
 from embodied_ssl.errors import BadItem
 
 VERSION = 1  # of what is kept of a file
+IN_MEMORY = 256  # indexes, of a tenth of a megabyte for a minute of film
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,15 @@ def index_of(path: Path | str) -> RawIndex:
     Raises:
         BadItem: see `scan`; that verdict is remembered too.
     """
-    key: tuple[int | str, ...] = ("raw stream", VERSION, survey.VERSION, *fingerprint(path))
+    return _index_of(*fingerprint(path))
+
+
+@lru_cache(maxsize=IN_MEMORY)
+def _index_of(path: str, size: int, changed: int) -> RawIndex:
+    key: tuple[int | str, ...] = ("raw stream", VERSION, survey.VERSION, path, size, changed)
     kept = array_cache.recall(*key)
     if kept is not None and "reason" in kept:
-        raise BadItem(str(path), str(kept["reason"]))
+        raise BadItem(path, str(kept["reason"]))
     if kept is not None and set(kept) == {"words", "header", "places", "keyframes", "size", "sketch", "motion", "content"}:
         return _from_arrays(kept)
     try:
@@ -142,7 +148,7 @@ def index_of(path: Path | str) -> RawIndex:
         if not item.reason.startswith("cannot be"):  # a disk or its rights may be mended without the file changing
             array_cache.keep({"reason": np.array(item.reason)}, *key)
         raise
-    if ("raw stream", VERSION, survey.VERSION, *fingerprint(path)) == key:
+    if fingerprint(path) == (path, size, changed):
         array_cache.keep(_to_arrays(index), *key)
     return index
 
@@ -185,10 +191,7 @@ class RawStream:
         self.short_side = short_side
         self._seconds = np.asarray(seconds, np.float64)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "index"}
-
-    @cached_property
+    @property
     def index(self) -> RawIndex:
         """Where its frames are.
 
@@ -226,48 +229,50 @@ class RawStream:
     def take(self, indices: Sequence[int]) -> Pixels:
         numbers = checked(indices, len(self), self.name)
         wanted, places = np.unique(numbers, return_inverse=True)
-        size = fitted(self.index.size, self.short_side)
+        index = self.index
+        size = fitted(index.size, self.short_side)
         frames = np.empty((len(wanted), *size, 3), np.uint8)
         resize, shrink = VideoReformatter(), VideoReformatter()
         try:
             with open(self.path, "rb") as file:
-                for row, frame in zip(frames, self._frames(file, wanted.tolist(), shrink), strict=True):
+                for row, frame in zip(frames, self._frames(file, index, wanted.tolist(), shrink), strict=True):
                     row[:] = upright(frame, 0, size, resize)
         except OSError as error:
             raise BadItem(self.path, f"cannot be read ({error.strerror})") from None
         return frames[places]
 
-    def _frames(self, file: IO[bytes], wanted: Sequence[int], shrink: VideoReformatter) -> Iterator[VideoFrame]:
+    def _frames(self, file: IO[bytes], index: RawIndex, wanted: Sequence[int], shrink: VideoReformatter) -> Iterator[VideoFrame]:
         """The frames of these numbers (rising); decodes on from one to the next unless a keyframe lies between."""
         run: Iterator[tuple[int, VideoFrame]] = iter(())
         last = -1  # the number of the frame that came last
         for number in wanted:
-            begins = self.index.begins(number)
+            begins = index.begins(number)
             frame = None
-            if last >= 0 and self.index.number_at[begins[-1]] <= last:
-                last, frame = self._on_to(number, run, shrink)
+            if last >= 0 and index.number_at[begins[-1]] <= last:
+                last, frame = _on_to(number, run, index, shrink)
             for begin in begins[::-1]:  # a picture that calls itself a keyframe may lean on earlier ones all the same
                 if frame is not None:
                     break
-                run = self._run(file, int(begin))
-                last, frame = self._on_to(number, run, shrink)
+                run = _numbered(file, index, int(begin))
+                last, frame = _on_to(number, run, index, shrink)
             if frame is None:
                 raise BadItem(self.path, f"frame {number} is not as it was when the file was indexed")
             yield frame
 
-    def _run(self, file: IO[bytes], begin: int) -> Iterator[tuple[int, VideoFrame]]:
-        index = self.index
-        for place, frame in _decoded(file, index.codec, index.header, index.starts, index.lengths, begin):
-            if place >= 0:
-                yield int(index.number_at[place]), frame
 
-    def _on_to(
-        self, number: int, run: Iterator[tuple[int, VideoFrame]], shrink: VideoReformatter
-    ) -> tuple[int, VideoFrame | None]:
-        """Decode on to a frame: its number and itself, or where the run ended up instead and None."""
-        for found, frame in run:
-            if found >= number:
-                sketch = sketch_of(grey(frame, shrink))
-                like = cv2.norm(sketch, self.index.sketch[number], cv2.NORM_INF) <= LIKENESS
-                return found, frame if found == number and like and not frame.is_corrupt else None
-        return -1, None
+def _numbered(file: IO[bytes], index: RawIndex, begin: int) -> Iterator[tuple[int, VideoFrame]]:
+    """Frames with their numbers, decoded from the picture at the place ``begin`` on."""
+    for place, frame in _decoded(file, index.codec, index.header, index.starts, index.lengths, begin):
+        if place >= 0:
+            yield int(index.number_at[place]), frame
+
+
+def _on_to(
+    number: int, run: Iterator[tuple[int, VideoFrame]], index: RawIndex, shrink: VideoReformatter
+) -> tuple[int, VideoFrame | None]:
+    """Decode on to a frame: its number and itself, or where the run ended up instead and None."""
+    for found, frame in run:
+        if found >= number:
+            like = cv2.norm(sketch_of(grey(frame, shrink)), index.sketch[number], cv2.NORM_INF) <= LIKENESS
+            return found, frame if found == number and like and not frame.is_corrupt else None
+    return -1, None
