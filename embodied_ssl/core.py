@@ -31,6 +31,7 @@ class View(ABC):
     """How a method looks at a sample, in two halves. Views are picklable and hold no changing state."""
 
     copies: int = 1  # how many examples one sample gives; above 1, every field of `draw` has a leading axis of this length
+    shown: int = 0  # how many examples `panels` chooses from, if it chooses
     spread: bool = False  # whether these go to different steps: examples from one window of a video resemble each other
 
     @abstractmethod

@@ -29,8 +29,9 @@ def inspect_data(given: str) -> dict[str, Any]:
 
     Returns:
         ``reader``, ``other_readers`` (that ``--as`` may name), ``layout``, ``name``, ``samples``, ``recordings``,
-        ``held_out_recordings``, ``provides``, ``motion_unit``, ``looked_into`` (how many samples were opened), ``left_out`` (name
-        and reason), ``configs`` that read it as it is, and ``methods`` that a config of your own could train on it.
+        ``held_out_recordings``, ``provides``, ``motion_unit``, ``motion_axes``, ``looked_into`` (how many samples were opened),
+        ``left_out`` (name and reason), ``configs`` that read it as it is, and ``methods`` that a config of your own could train
+        on it.
 
     Raises:
         UserError: nothing here reads the folder.
@@ -50,6 +51,7 @@ def inspect_data(given: str) -> dict[str, Any]:
         "held_out_recordings": len(set(out.recordings)),
         "provides": sorted(source.provides),
         "motion_unit": source.motion_unit,
+        "motion_axes": [axis.name for axis in source.motion_axes],
         "looked_into": min(len(source), LOOKS),
         "left_out": [{"name": item.name, "reason": item.reason} for item in [*source.bad, *unreadable(source)]],
         "configs": fitting,
@@ -151,7 +153,7 @@ def better_reader(run: Run) -> str:
 
 
 def view_panels(run: Run, count: int = 8) -> list[Panel]:
-    """What a run's views make of its data, before any training: rows of ``count`` pictures.
+    """What a run's views make of its data, before any training: rows of ``count`` pictures, or of as many as a view chooses.
 
     Raises:
         UserError: the data does not offer what a task needs.
@@ -163,10 +165,11 @@ def view_panels(run: Run, count: int = 8) -> list[Panel]:
     for name, (source, _) in open_sources(run.data, tasks).items():
         task = tasks[name]
         task.fit(source, generator(run.seed, "fit", name))
-        size = -(-count // task.view.copies) * task.view.copies
+        enough = max(count, task.view.shown)
+        size = -(-enough // task.view.copies) * task.view.copies
         feed = Feed({"": Stream("", source, task.view, size)}, run.seed)
         fed = next(feed.batches(0, 1))
-        batch = held_out.render(task, {key: value[:count] for key, value in fed.batch.items()}, torch.device("cpu"))
+        batch = held_out.render(task, {key: value[:enough] for key, value in fed.batch.items()}, torch.device("cpu"))
         panels += [(f"{name}: {caption}" if name else caption, pictures) for caption, pictures in task.view.panels(batch)]
     return panels
 
@@ -176,10 +179,12 @@ def write_sheet(path: Path, panels: list[Panel]) -> None:
     from embodied_ssl.report.figures import contact_sheet, png
 
     rows = []
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.42
     for caption, pictures in panels:
         row = contact_sheet([(caption, pictures)])
-        title = np.full((20, row.shape[1], 3), 255, np.uint8)
-        cv2.putText(title, caption, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (40, 40, 40), 1, cv2.LINE_AA)
+        long = cv2.getTextSize(caption, font, size, 1)[0][0] + 8
+        title = np.full((20, max(long, row.shape[1]), 3), 255, np.uint8)
+        cv2.putText(title, caption, (4, 14), font, size, (40, 40, 40), 1, cv2.LINE_AA)
         rows += [title, row]
     width = max(row.shape[1] for row in rows)
     data = png(np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]))

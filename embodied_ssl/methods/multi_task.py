@@ -63,6 +63,7 @@ class GreyView(View):
     def __init__(self, view: View) -> None:
         self.view = view
         self.copies = view.copies
+        self.shown = view.shown
         self.spread = view.spread
         self.size = getattr(view, "size", 0)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +15,20 @@ from torch.nn import functional as F
 
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.checkpoint import adopt_buffers
-from embodied_ssl.core import View
+from embodied_ssl.core import Epoch, View
+from embodied_ssl.datasets import motion
+from embodied_ssl.datasets.drives import Drives, PoseTrack
+from embodied_ssl.datasets.kitti_raw import KittiRaw
 from embodied_ssl.datasets.source import Sample
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.keys import generator
-from embodied_ssl.methods.embodied.ego_motion_equivariance import EgoMotionEquivariance, EgoMotionEquivarianceConfig, MotionPair
-from embodied_ssl.methods.embodied.motion_patterns import MIRROR, MotionPatterns
+from embodied_ssl.methods.embodied.ego_motion_equivariance import (
+    EgoMotionEquivariance,
+    EgoMotionEquivarianceConfig,
+    MotionPair,
+    of_maps,
+)
+from embodied_ssl.methods.embodied.motion_patterns import MotionPatterns
 
 PATTERNS = MotionPatterns(
     scale=np.ones(2),
@@ -27,6 +37,7 @@ PATTERNS = MotionPatterns(
     sizes=np.ones(4) / 4,
 )
 RIGHT, FORWARD, LEFT, NONE = 0, 1, 2, -1
+MIRROR = np.array([1.0, -1.0])
 
 
 class Given(nn.Module):
@@ -51,7 +62,7 @@ def exact(n: int = 60) -> tuple[EgoMotionEquivariance, dict[str, Tensor]]:
 
 def test_exact_maps_have_no_loss_and_a_perfect_score() -> None:
     method, batch = exact()
-    step = method(Given(), batch)
+    step = method.eval()(Given(), batch)
     assert step.loss.item() == 0
     scores = method.score(step.answers)
     assert scores["balanced_accuracy"] == 1
@@ -62,7 +73,7 @@ def test_maps_that_are_exchanged_score_nothing() -> None:
     method, batch = exact()
     with torch.no_grad():
         method.maps.copy_(method.maps[[1, 2, 0]].clone())
-    assert method.score(method(Given(), batch).answers)["balanced_accuracy"] == 0
+    assert method.score(method.eval()(Given(), batch).answers)["balanced_accuracy"] == 0
 
 
 def test_a_constant_answer_scores_chance_whichever_patterns_are_met() -> None:
@@ -71,7 +82,7 @@ def test_a_constant_answer_scores_chance_whichever_patterns_are_met() -> None:
     for met in ((0, 1, 2), (0, 2)):
         pattern = torch.tensor(met).repeat(10)
         always_0 = torch.tensor([[0.0, 1, 1]]).repeat(len(pattern), 1)
-        scores = method.score({"distance": always_0, "pattern": pattern})
+        scores = method.score({"distance": always_0, "distance_unmoved": always_0, "pattern": pattern})
         assert scores["balanced_accuracy"] == pytest.approx(1 / len(met))
         assert scores["chance_balanced_accuracy"] == pytest.approx(1 / len(met))
 
@@ -79,21 +90,111 @@ def test_a_constant_answer_scores_chance_whichever_patterns_are_met() -> None:
 def test_balanced_means_balanced() -> None:
     method = EgoMotionEquivariance(4, EgoMotionEquivarianceConfig(dim=4))
     pattern = torch.tensor([0] * 90 + [1] * 5 + [2] * 5)
-    scores = method.score({"distance": torch.tensor([[0.0, 1, 1]]).repeat(100, 1), "pattern": pattern})
+    constant = torch.tensor([[0.0, 1, 1]]).repeat(100, 1)
+    scores = method.score({"distance": constant, "distance_unmoved": constant, "pattern": pattern})
     assert scores["balanced_accuracy"] == pytest.approx(1 / 3)
 
 
 def test_pairs_of_no_pattern_are_pushed_away_and_not_scored() -> None:
     method, batch = exact()
     none = torch.full_like(batch["pattern"], -1)
-    step = method(Given(), {**batch, "pattern": none})
+    step = method.eval()(Given(), {**batch, "pattern": none})
     assert step.loss.item() > 0
     assert method.score(step.answers) == {}
 
 
-def test_maps_start_at_the_identity() -> None:
+def test_maps_start_next_to_the_identity() -> None:
     method = EgoMotionEquivarianceConfig().build(BackboneConfig("conv4").build())
-    assert torch.equal(method.maps.detach(), torch.eye(64).expand(3, 64, 64))
+    away = method.maps.detach() - torch.eye(64)
+    assert 0 < away.abs().max() < 0.01
+
+
+@pytest.mark.parametrize("margin", [1.0, 0.5])
+def test_what_the_loss_is_when_features_say_nothing(margin: float) -> None:
+    """Collapsed, every map but the true one pays the margin. All distances at the margin, uninformed features pay it once.
+
+    So below ``margin`` is where something was learned; and shrinking all features is never the way there.
+    """
+    method, batch = exact()
+    method.config = replace(method.config, margin=margin)
+    with torch.no_grad():
+        method.project.weight.zero_()
+    assert method(Given(), batch).loss.item() == pytest.approx(2 * margin)
+    with torch.no_grad():
+        method.project.bias[0] = margin / 2  # z is one point, of which every map misses z by the margin
+        method.maps.copy_(torch.eye(16).index_fill(0, torch.tensor(0), 0).expand(3, 16, 16))
+        method.maps[:, 1, 0] = 0
+        method.maps[:, 0, 0] = -1
+    assert method(Given(), batch).loss.item() == pytest.approx(margin)
+
+
+def test_features_shrunk_by_half_are_punished() -> None:
+    """The margin fixes the scale: the very same geometry at half its size is no longer free of loss."""
+    method, batch = exact()
+    with torch.no_grad():
+        method.project.weight.mul_(1 / 8)
+    assert method(Given(), batch).loss.item() > 0
+
+
+def test_reading_the_place_instead_of_the_motion_shows_in_the_control() -> None:
+    """Each pattern is driven in a room of its own, and nothing ever moves: right by the figure, and found out by the control."""
+    method = EgoMotionEquivariance(3, EgoMotionEquivarianceConfig(dim=3)).eval()
+    with torch.no_grad():
+        method.project.weight.copy_(torch.eye(3))
+        method.project.bias.zero_()
+        for g in range(3):
+            method.maps[g] = torch.eye(3)[g].diag()  # leaves room g as it is, and no other
+    room = torch.arange(30) % 3
+    place = torch.eye(3)[room]
+    scores = method.score(method(Given(), {"before": place, "after": place, "pattern": room}).answers)
+    assert scores["balanced_accuracy"] == scores["balanced_accuracy_unmoved"] == 1
+
+
+def test_features_that_show_the_motion_say_nothing_where_nothing_moved() -> None:
+    method, batch = exact(600)
+    scores = method.score(method.eval()(Given(), batch).answers)
+    assert scores["balanced_accuracy"] == 1
+    assert scores["balanced_accuracy_unmoved"] == scores["chance_balanced_accuracy_unmoved"] == pytest.approx(1 / 3)
+
+
+def test_maps_are_measured_against_closed_forms() -> None:
+    """Turns of the space stretch nothing; one and its inverse undo each other; the distance of a shift from I is sqrt 2."""
+    unit, shift = torch.eye(5), torch.eye(5).roll(2, 0)
+    figures = of_maps(torch.stack([shift.T, unit, shift]), np.array([2, 1, 0]))
+    assert figures["map_stretch_least"].item() == pytest.approx(1)
+    assert figures["map_stretch_most"].item() == pytest.approx(1)
+    assert figures["map_from_identity"].item() == pytest.approx(2 / 3 * 2**0.5)
+    assert figures["turns_from_identity"].item() == pytest.approx(0, abs=1e-6)
+    same = of_maps(torch.stack([2 * unit, unit / 2]), np.array([0, 1]))
+    assert (same["map_stretch_least"].item(), same["map_stretch_most"].item()) == (0.5, 2)
+    assert "turns_from_identity" not in same
+
+
+def test_maps_are_measured_with_held_out_figures_only() -> None:
+    method, batch = exact()
+    assert set(method.train()(Given(), batch).metrics) == {"accuracy"}
+    assert "map_from_identity" in method.eval()(Given(), batch).metrics
+
+
+def test_maps_of_patterns_that_were_not_found_are_left_alone() -> None:
+    method, batch = exact()
+    method.kept = torch.tensor([0, 2])
+    step = method(Given(), {**batch, "pattern": batch["pattern"] % 2})
+    assert step.answers["distance"].shape == (60, 2)
+    step.loss.backward()
+    assert method.maps.grad is not None
+    assert not method.maps.grad[2].any()
+
+
+def test_cells_are_read_apart_from_the_last_map() -> None:
+    """The control is the vector: it averages over places, so exchanging left and right halves of the last map changes nothing."""
+    backbone = BackboneConfig("conv4").build()
+    pictures = torch.rand(2, 3, 32, 32)
+    apart = EgoMotionEquivarianceConfig(size=32, cells=2).build(backbone)._read(backbone(pictures))
+    assert torch.allclose(apart.view(2, -1, 4).mean(2), backbone(pictures).vector, atol=1e-5)
+    assert apart.view(2, -1, 4).std(2).max() > 0
+    together = EgoMotionEquivarianceConfig(size=32).build(backbone)._read(backbone(pictures))
+    assert torch.equal(together, backbone(pictures).vector)
 
 
 # --- the view ---------------------------------------------------------------------------------------------------------
@@ -162,6 +263,27 @@ def test_a_frame_with_nothing_after_it_is_a_bad_item() -> None:
         pair(False).draw(sample([]), generator(0))
 
 
+def test_a_motion_that_is_not_finite_is_never_drawn() -> None:
+    given = sample([[1.0, 0.0], [np.nan, 0.0], [0.3, np.inf], [0.3, 1.0]])
+    drawn = [pair(True).draw(given, generator(i)) for i in range(50)]
+    assert all(np.isfinite(one["motion"]).all() for one in drawn)
+    assert {abs(float(one["motion"][1])) for one in drawn} == {0.0, 1.0}
+    with pytest.raises(BadItem, match="no later frame with a known motion"):
+        pair(False).draw(sample([[np.nan, 0.0]]), generator(0))
+
+
+def test_pairs_are_shown_by_pattern_with_their_motion() -> None:
+    drawn = [pair(False).draw(MANY, generator(i)) for i in range(40)]
+    batch = {key: torch.from_numpy(np.stack([one[key] for one in drawn])) for key in drawn[0]}
+    view = pair(False)
+    (ahead, straight), (left, turned) = view.panels(view.render(batch))
+    assert ahead == "forward (forward 1, left_yaw 0): before | after"
+    assert left == "left (forward 0.3, left_yaw 1): before | after"
+    assert straight.shape == turned.shape == (6, 3, 16, 33)
+    assert (straight[:, :, :, 16] == 1).all()  # white between
+    np.testing.assert_allclose(turned[0, 0, 0, [0, -1]] * 255, [0, 190], atol=1)  # frame 0 on the left, frame 9 on the right
+
+
 # --- fitted -----------------------------------------------------------------------------------------------------------
 
 
@@ -170,7 +292,7 @@ def fitted() -> EgoMotionEquivariance:
     rng = generator("fit")
     kinds = np.array([[0.3, 1.0], [0.3, -1.0], [1.0, 0.0], [0.0, 0.0]])
     source = Listed([{"motions": kinds[i % 4 : i % 4 + 1] + rng.normal(size=(1, 2)) * 0.05} for i in range(200)])
-    source.motion_unit = "metres, radians"
+    source.motion_unit, source.motion_axes = "metres, radians", (motion.FORWARD, motion.LEFT_YAW)
     method.fit(source, generator(0))
     return method
 
@@ -204,6 +326,81 @@ def test_patterns_survive_the_state_dict() -> None:
     adopt_buffers(other, method.state_dict())  # how many clusters there are is found, not configured
     other.load_state_dict(method.state_dict())
     np.testing.assert_array_equal(other.patterns.centres, method.patterns.centres)
+
+
+def still_in_the_state(axes: tuple[motion.Axis, ...]) -> EgoMotionEquivariance:
+    """A method fitted on motions of these axes, by way of the state dict of another."""
+    method = EgoMotionEquivarianceConfig(size=16, clusters=4, keep=2, flip=False).build(BackboneConfig("conv4").build())
+    rng = generator("axes")
+    kinds = np.concatenate([np.eye(len(axes)), np.zeros((1, len(axes)))]) + 0.01
+    source = Listed([{"motions": kinds[i % len(kinds)][None] + rng.normal(size=(1, len(axes))) * 0.05} for i in range(200)])
+    source.motion_unit, source.motion_axes = "joint steps", axes
+    method.fit(source, generator(0))
+    other = EgoMotionEquivarianceConfig(size=16, clusters=4, keep=2, flip=False).build(BackboneConfig("conv4").build())
+    adopt_buffers(other, method.state_dict())
+    other.load_state_dict(method.state_dict())
+    return other
+
+
+def test_names_and_the_unit_travel_with_the_weights() -> None:
+    elbow, grip, wrist = (motion.Axis(name, f"{name} up", f"{name} down", 0) for name in ("elbow", "grip", "wrist"))
+    other = still_in_the_state((elbow, grip, wrist))
+    assert other.patterns.unit == "joint steps"
+    assert other.patterns.axes == (elbow, grip, wrist)
+    assert set(other.patterns.names()) < {"elbow up", "grip up", "wrist up"}
+
+
+def test_a_mirror_nobody_knows_is_refused() -> None:
+    method = EgoMotionEquivarianceConfig(size=16, clusters=4, keep=2).build(BackboneConfig("conv4").build())
+    source = Listed([{"motions": np.ones((1, 1)) * i} for i in range(20)])
+    source.motion_axes = (motion.Axis("elbow", "up", "down", 0),)
+    with pytest.raises(UserError, match=r"method\.flip=false"):
+        method.fit(source, generator(0))
+
+
+def drive_mostly_straight(count: int = 400) -> Listed:
+    kinds = np.array([[1.0, 0.0]] * 18 + [[0.3, 1.0], [0.0, 0.0]])
+    rng = generator("straight")
+    source = Listed([{"motions": kinds[i % 20 : i % 20 + 1] + rng.normal(size=(1, 2)) * 0.01} for i in range(count)])
+    source.motion_axes = (motion.FORWARD, motion.LEFT_YAW)
+    return source
+
+
+def test_an_epoch_meets_every_pattern_equally_often() -> None:
+    source = drive_mostly_straight()
+    method = EgoMotionEquivarianceConfig(size=16, clusters=4, other_share=0.1).build(BackboneConfig("conv4").build())
+    method.fit(source, generator(0))
+    plans = [method.before_epoch(nn.Identity(), Epoch(n, source, lambda: torch.empty(0))) for n in range(2)]
+    first, second = (plan.indices for plan in plans if plan is not None and plan.indices is not None)
+    kind = np.bincount(first % 20, minlength=20)
+    assert kind[18] / 400 == pytest.approx(0.6, abs=0.02)  # the turns, left or mirrored
+    assert kind[19] / 400 == pytest.approx(0.1, abs=0.02)
+    assert not np.array_equal(first, second)
+
+
+def test_frames_are_drawn_alike_where_that_is_wanted() -> None:
+    method = EgoMotionEquivarianceConfig(size=16, clusters=4, even=False).build(BackboneConfig("conv4").build())
+    assert method.before_epoch(nn.Identity(), Epoch(0, drive_mostly_straight(), lambda: torch.empty(0))) is None
+
+
+def test_patterns_are_of_training_drives_only(tmp_path: Path) -> None:
+    """A held-out drive that does something else is not looked at: what is found is what is found without it."""
+    spec = KittiRaw.tiny(tmp_path)
+    held = set(spec.open("held_out").recordings)
+    found = []
+    for wild in (False, True):
+        source = spec.open("train")
+        seen = set(source.recordings)
+        assert not seen & held
+        assert isinstance(source, Drives)
+        for drive in source.drives:
+            if wild and drive.name in held:
+                assert isinstance(drive.track, PoseTrack)
+                drive.track.poses[:, :3, 3] *= 1000
+        method = EgoMotionEquivarianceConfig(size=16, clusters=4).build(BackboneConfig("conv4").build())
+        method.fit(source, generator(0))
+        found.append(method.patterns.centres)
+    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize(("clusters", "keep"), [(6, 1), (3, 4)])
