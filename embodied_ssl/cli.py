@@ -19,10 +19,12 @@ import typer
 
 from embodied_ssl import __version__
 from embodied_ssl.benchmark.commands import app as bench
-from embodied_ssl.errors import UserError, suggest
+from embodied_ssl.errors import BadItem, UserError, suggest
 from embodied_ssl.process import be_a_good_host
 
 if TYPE_CHECKING:
+    from embodied_ssl.config import Run
+    from embodied_ssl.core import Panel
     from embodied_ssl.evaluation.run import Request
     from embodied_ssl.sim.collecting.engines import Engine
     from embodied_ssl.sim.drive.spec import DriveSpec
@@ -105,10 +107,21 @@ def pretrain(
     if main_rank:
         from embodied_ssl.report.run_report import write_run_report
 
-        report = write_run_report(folder)
+        report = write_run_report(folder, _panels(stages[-1]))
         result = {"run": str(folder), "report": str(report), "held_out": _last_held_out(folder), "bad_items": _count_bad(folder)}
         _print_facts(result)
         _write_json(json_file, result)
+
+
+def _panels(run: Run) -> list[Panel]:
+    """What the run's views make of its data, for its report; without them if the data cannot be read again."""
+    from embodied_ssl.inspection import view_panels
+
+    try:
+        return view_panels(run)
+    except (UserError, BadItem) as error:
+        _say(f"no pictures in the report: {error}")
+        return []
 
 
 @app.command()

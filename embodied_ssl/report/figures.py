@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from embodied_ssl.core import Panel
+from embodied_ssl.datasets.motion import FORWARD, LEFT_YAW, Axis
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.scores import Score
 
@@ -133,48 +134,82 @@ def _across(chance: tuple[Sequence[float], Sequence[float]], steps: Sequence[flo
     return ([steps[0], steps[-1]], [chance[1][0]] * 2) if len(set(chance[1])) == 1 else chance
 
 
-def patterns(centres: ArrayLike, sizes: Sequence[int], names: Sequence[str], points: ArrayLike, unit: str = "") -> Figure:
-    """Motions and the patterns found among them, seen from above: forward is up, left is left.
+def patterns(
+    centres: ArrayLike,
+    shares: Sequence[float],
+    names: Sequence[str],
+    points: ArrayLike,
+    of: ArrayLike = (),
+    axes: Sequence[Axis] = (FORWARD, LEFT_YAW),
+    unit: str = "",
+) -> Figure:
+    """Motions and the patterns found among them, along two axes; on the road seen from above: forward is up, left is left.
 
     Args:
-        centres: (forward, left yaw) of each pattern [k, 2].
-        sizes: motions in each pattern [k].
+        centres: motion of each pattern [k, m].
+        shares: of all motions, in each pattern [k], 0..1.
         names: what each pattern is called [k].
-        points: some of the motions [n, 2]; each is coloured by its nearest centre on standardised axes.
+        points: some of the motions [n, m].
+        of: the pattern of each point [n], -1 (drawn grey) for none.
+        axes: what the m numbers are.
         unit: of the motions, for the axes.
     """
-    middle = np.asarray(centres, np.float64).reshape(-1, 2)
-    cloud = np.asarray(points, np.float64).reshape(-1, 2)
+    middle = np.asarray(centres, np.float64).reshape(-1, len(axes))
+    cloud = np.asarray(points, np.float64).reshape(-1, len(axes))
+    own = np.asarray(of, np.int64) if len(np.asarray(of)) == len(cloud) else np.full(len(cloud), -1)
+    across, up = _two_axes(middle, cloud, axes)
     figure = _figure(5.2, 4.0)
-    axes = figure.add_subplot()
-    if len(cloud) and len(middle):
-        scale = np.where(cloud.std(0) > 0, cloud.std(0), 1.0)
-        nearest = (((cloud[:, None] - middle[None]) / scale) ** 2).sum(2).argmin(1)
-        for k in range(len(middle)):
-            own = cloud[nearest == k]
-            axes.scatter(own[:, 1], own[:, 0], s=7, alpha=0.35, color=COLOURS[k % len(COLOURS)], linewidths=0, rasterized=True)
-    total = max(1, sum(sizes))
-    for k, (forward, yaw) in enumerate(middle):
+    plot = figure.add_subplot()
+    for k in range(-1, len(middle)):
+        colour = FAINT if k < 0 else COLOURS[k % len(COLOURS)]
+        here = cloud[own == k]
+        plot.scatter(here[:, across], here[:, up], s=7, alpha=0.35, color=colour, linewidths=0, rasterized=True)
+    for k, motion in enumerate(middle):
+        x, y, share = motion[across], motion[up], shares[k]
         colour = COLOURS[k % len(COLOURS)]
-        axes.scatter([yaw], [forward], s=60 + 500 * sizes[k] / total, color=colour, edgecolor="white", linewidth=1.5, zorder=3)
-        text = f"{_plain(names[k])} ({sizes[k] / total:.0%})"
-        axes.annotate(
-            text,
-            (yaw, forward),
-            xytext=(0, 13),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-            color=INK,
-            zorder=4,
-            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "edgecolor": "none"},
-        )
-    axes.invert_xaxis()  # left yaw is positive: draw it on the left
-    axes.margins(0.18)
-    axes.set_xlabel(f"left turn ← yaw → right turn{f'   [{unit}]' if unit else ''}", fontsize=8, color=INK)
-    axes.set_ylabel("forward", fontsize=8, color=INK)
-    _calm(axes)
+        plot.scatter([x], [y], s=60 + 500 * share, color=colour, edgecolor="white", linewidth=1.5, zorder=3)
+        plot.annotate(f"{_plain(names[k])} ({share:.0%})", (x, y), **_ABOVE)
+    left_is_more = "left" in axes[across].more
+    if left_is_more:
+        plot.invert_xaxis()
+    plot.margins(0.18)
+    ends = (axes[across].more, axes[across].less) if left_is_more else (axes[across].less, axes[across].more)
+    label = f"{ends[0]} ← {_words(axes[across].name)} → {ends[1]}{f'   [{unit}]' if unit else ''}"
+    plot.set_xlabel(_plain(label), fontsize=8, color=INK)
+    plot.set_ylabel(_plain(_words(axes[up].name)), fontsize=8, color=INK)
+    _calm(plot)
     return figure
+
+
+_ABOVE: dict[str, Any] = {
+    "xytext": (0, 13),
+    "textcoords": "offset points",
+    "ha": "center",
+    "fontsize": 8,
+    "color": INK,
+    "zorder": 4,
+    "bbox": {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "edgecolor": "none"},
+}
+
+
+def _two_axes(centres: NDArray[np.float64], points: NDArray[np.float64], axes: Sequence[Axis]) -> tuple[int, int]:
+    """Which axis goes across and which up: yaw and forward where there are both, else the two that part the patterns most.
+
+    One that a mirror reverses goes across. A motion of one axis is drawn along the diagonal.
+    """
+    names = [axis.name for axis in axes]
+    if FORWARD.name in names and LEFT_YAW.name in names:
+        return names.index(LEFT_YAW.name), names.index(FORWARD.name)
+    spread = points.std(0) if len(points) else np.ones(len(axes))
+    apart = centres.std(0) / np.where(spread > 0, spread, np.inf) if len(centres) else np.ones(len(axes))
+    first, second = [*np.argsort(-apart, kind="stable"), 0][:2]
+    if axes[second].mirror == -1 and axes[first].mirror != -1:
+        return int(second), int(first)
+    return int(first), int(second)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def layers(scores: Sequence[Score], protocol: str = "linear") -> Figure:

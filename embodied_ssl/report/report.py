@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from embodied_ssl.core import Panel
+from embodied_ssl.datasets.motion import FORWARD, LEFT_YAW, Axis
 from embodied_ssl.errors import BadItem
 from embodied_ssl.evaluation.scores import Score, column, format_value, grid, headline, place, verdict
 from embodied_ssl.files import atomic
@@ -81,18 +82,26 @@ class Curves:
 
 @dataclass(frozen=True)
 class Patterns:
-    """The motion patterns found in the training drives."""
+    """The motion patterns found in the training drives; the fields are those of `figures.patterns`, and what was missing."""
 
     title: str
     centres: ArrayLike
-    sizes: Sequence[int]
+    shares: Sequence[float]
     names: Sequence[str]
     points: ArrayLike
+    of: ArrayLike = ()
+    axes: Sequence[Axis] = (FORWARD, LEFT_YAW)
     unit: str = ""
+    missing: Sequence[str] = ()
 
     def html(self) -> str:
-        drawn = figures.patterns(self.centres, self.sizes, self.names, self.points, self.unit)
-        return _figure(drawn, "Each dot is one motion; each disc a pattern, its area growing with its share.", "motion patterns")
+        drawn = figures.patterns(self.centres, self.shares, self.names, self.points, self.of, self.axes, self.unit)
+        lost = f"No pattern goes {', '.join(self.missing)}: the training drives hardly do, or turn while they do."
+        said = (
+            "Each dot is the motion between two frames, grey where it is of no pattern; each disc is a pattern, its area growing "
+            "with its share of all motions."
+        )
+        return (_paragraph(lost) if self.missing else "") + _figure(drawn, said, "motion patterns")
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import torch
 
 from embodied_ssl.core import Panel
+from embodied_ssl.datasets.motion import Axis
 from embodied_ssl.errors import BadItem
 from embodied_ssl.evaluation.scores import Score, load_scores
-from embodied_ssl.files import read_lines
+from embodied_ssl.files import atomic, read_lines, write_json
+from embodied_ssl.report.figures import contact_sheet, png
 from embodied_ssl.report.report import (
     BadItems,
     Commands,
@@ -25,6 +29,8 @@ from embodied_ssl.report.report import (
     Section,
     write_report,
 )
+
+VIEWS = "views"  # the folder of a run in which rows of pictures are kept
 
 READING = (
     "The same network untrained (three seeds) and plain descriptors stand beside every figure; a gain smaller than what "
@@ -70,9 +76,35 @@ def run_sections(
 
 
 def write_run_report(folder: Path, panels: Sequence[Panel] = ()) -> Path:
-    """Write ``report.html`` into a run folder, with all evaluations that lie there."""
+    """Write ``report.html`` into a run folder, with all evaluations that lie there.
+
+    Args:
+        folder: made by pretrain.
+        panels: what the views made of the data; kept in the folder, and read from there when none are given.
+    """
+    if panels:
+        keep_panels(folder, panels)
     scores = [score for path in sorted((folder / "evaluation").glob("*.json")) for score in load_scores(path)]
-    return write_report(folder / "report.html", run_sections(folder, scores, panels), folder.name)
+    sections = run_sections(folder, scores, panels or kept_panels(folder))
+    return write_report(folder / "report.html", sections, folder.name)
+
+
+def keep_panels(folder: Path, panels: Sequence[Panel]) -> None:
+    """Keep rows of pictures as they are shown: ``views/N.png`` with their captions in ``views/captions.json``."""
+    for number, panel in enumerate(panels):
+        with atomic(folder / VIEWS / f"{number}.png") as file:
+            file.write(png(contact_sheet([panel])))
+    write_json(folder / VIEWS / "captions.json", [caption for caption, _ in panels])
+
+
+def kept_panels(folder: Path) -> list[Panel]:
+    """The rows that `keep_panels` kept, each as one wide picture; those that cannot be read are left out."""
+    try:
+        captions = json.loads((folder / VIEWS / "captions.json").read_text())
+    except (OSError, ValueError):
+        return []
+    rows = [(caption, cv2.imread(str(folder / VIEWS / f"{number}.png"))) for number, caption in enumerate(captions)]
+    return [(caption, torch.from_numpy(row[None, ..., ::-1] / 255).movedim(-1, 1)) for caption, row in rows if row is not None]
 
 
 def _found(folder: Path) -> list[Section]:
@@ -81,9 +113,22 @@ def _found(folder: Path) -> list[Section]:
     for path in sorted(folder.glob("found*.json")):
         found: dict[str, Any] = json.loads(path.read_text())
         rows = found.get("patterns", [])
-        if rows:
-            centres = np.array([[row["forward"], row["left_yaw"]] for row in rows])
-            sizes, names = [round(1000 * row["share"]) for row in rows], [row["name"] for row in rows]
-            unit = found.get("motion_unit", "")
-            sections.append(Patterns("Motion patterns", centres, sizes, names, np.array(found["points"]), unit))
+        if not rows:
+            continue
+        drawn = found["points"]
+        axes = [Axis(**axis) for axis in drawn["axes"]]
+        task = path.stem.removeprefix("found").removeprefix("_")
+        sections.append(
+            Patterns(
+                f"Motion patterns{f' of {task}' if task else ''}",
+                np.array([[row[axis.name] for axis in axes] for row in rows]),
+                [row["share"] for row in rows],
+                [row["name"] for row in rows],
+                np.array(drawn["motions"]),
+                np.array(drawn["patterns"]),
+                axes,
+                found.get("motion_unit", ""),
+                found.get("missing", []),
+            )
+        )
     return sections

@@ -108,10 +108,11 @@ def test_a_page_holds_every_section_and_nothing_from_outside(tmp_path: Path, log
             Patterns(
                 "How it moved",
                 [[1, 0], [0.5, 0.2]],
-                [30, 10],
+                [0.3, 0.1],
                 [f"straight {EVIL}", "left"],
                 np.random.rand(40, 2),
-                "metres, radians",
+                unit="metres, radians",
+                missing=[EVIL],
             ),
             ScoreTable("What transfers", rows()),
             Notes("Notes", [EVIL]),
