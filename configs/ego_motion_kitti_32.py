@@ -13,10 +13,11 @@ from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.config import Run
 from embodied_ssl.datasets.kitti_raw import KittiRaw
 from embodied_ssl.methods.embodied.ego_motion_equivariance import EgoMotionEquivarianceConfig
+from embodied_ssl.methods.embodied.pairs import AS_THEY_ARE
 from embodied_ssl.optim import SGD
 
 run = Run(
-    method=EgoMotionEquivarianceConfig(size=32, area=(1.0, 1.0)),
+    method=EgoMotionEquivarianceConfig(size=32, area=(1.0, 1.0), colour=AS_THEY_ARE),
     data=KittiRaw(),
     backbone=BackboneConfig("convnet_quick", channels=1),
     optimizer=SGD(rate=0.01, nesterov=True),

@@ -13,12 +13,13 @@ from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.config import Run
 from embodied_ssl.datasets.kitti_odometry import KittiOdometry
 from embodied_ssl.methods.embodied.ego_motion_classification import EgoMotionClassificationConfig
+from embodied_ssl.methods.embodied.pairs import AS_THEY_ARE
 from embodied_ssl.optim import SGD, Schedule
 
 STEPS, HALVED_EVERY = 250_000, 20_000
 
 run = Run(
-    method=EgoMotionClassificationConfig(size=227, axes=3, gap=7),
+    method=EgoMotionClassificationConfig(size=227, axes=3, gap=7, colour=AS_THEY_ARE),
     data=KittiOdometry(axes=("left", "forward", "left_yaw"), short_side=256),
     backbone=BackboneConfig("alexnet"),
     optimizer=SGD(rate=1e-3, weight_decay=5e-4),

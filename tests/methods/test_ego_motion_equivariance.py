@@ -29,6 +29,7 @@ from embodied_ssl.methods.embodied.ego_motion_equivariance import (
     of_maps,
 )
 from embodied_ssl.methods.embodied.motion_patterns import MotionPatterns
+from embodied_ssl.methods.embodied.pairs import AS_THEY_ARE
 
 PATTERNS = MotionPatterns(
     scale=np.ones(2),
@@ -273,9 +274,9 @@ def test_a_motion_that_is_not_finite_is_never_drawn() -> None:
 
 
 def test_pairs_are_shown_by_pattern_with_their_motion() -> None:
-    drawn = [pair(False).draw(MANY, generator(i)) for i in range(40)]
+    view = replace(pair(False), colour=AS_THEY_ARE)
+    drawn = [view.draw(MANY, generator(i)) for i in range(40)]
     batch = {key: torch.from_numpy(np.stack([one[key] for one in drawn])) for key in drawn[0]}
-    view = pair(False)
     (ahead, straight), (left, turned) = view.panels(view.render(batch))
     assert ahead == "forward (forward 1, left_yaw 0): before | after"
     assert left == "left (forward 0.3, left_yaw 1): before | after"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 from made_up import MemoryFrames
 
 from embodied_ssl.keys import generator
-from embodied_ssl.methods.embodied.pairs import box_of_own_shape, take_together
+from embodied_ssl.methods.embodied.pairs import AS_THEY_ARE, COLOURS, box_of_own_shape, take_together, together_input
+from embodied_ssl.views.colour import change_colours
+from embodied_ssl.views.pixels import network_input, normalise, to_float
 
 WIDE = generator("wide").integers(0, 256, (3, 37, 124, 3), np.uint8)  # KITTI's shape, a tenth of its size
 
@@ -49,3 +52,25 @@ def test_every_frame_is_cut_at_the_same_place() -> None:
 def test_a_mirror_exchanges_left_and_right_in_every_frame() -> None:
     plain, mirrored = (take_together(MemoryFrames(WIDE), [0, 1], 16, (0.5, 1.0), m, generator(1)) for m in (False, True))
     np.testing.assert_array_equal(mirrored, plain[:, :, ::-1])
+
+
+def test_the_frames_of_an_example_change_their_colours_alike() -> None:
+    """Against each picture changed alone; frames that were the same stay the same."""
+    rng = generator("colours")
+    pixels = torch.from_numpy(rng.integers(0, 256, (4, 1, 8, 8, 3), dtype=np.uint8)).repeat(1, 3, 1, 1, 1)
+    factors = torch.from_numpy(np.stack([COLOURS.draw(rng) for _ in range(4)]))
+    seen = together_input(pixels, factors, 3)
+    assert seen.shape == (4, 3, 3, 8, 8)
+    assert torch.equal(seen[:, 0], seen[:, 1])
+    assert torch.equal(seen[:, 0], seen[:, 2])
+    for i in range(4):
+        torch.testing.assert_close(seen[i, 1], normalise(change_colours(to_float(pixels[i, 1])[None], factors[i : i + 1]))[0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colours_as_they_are_are_those_of_any_network(channels: int) -> None:
+    pixels = torch.from_numpy(generator("as they are").integers(0, 256, (2, 2, 8, 8, 3), dtype=np.uint8))
+    factors = torch.from_numpy(np.stack([AS_THEY_ARE.draw(generator(i)) for i in range(2)]))
+    torch.testing.assert_close(
+        together_input(pixels, factors, channels).flatten(0, 1), network_input(pixels.flatten(0, 1), channels), atol=1e-5, rtol=0
+    )

@@ -33,9 +33,10 @@ from embodied_ssl.backbones import Backbone, Features
 from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
 from embodied_ssl.datasets.source import Frames, Sample, Source
 from embodied_ssl.errors import BadItem, UserError
-from embodied_ssl.methods.embodied.pairs import GREY_OR_COLOUR, take_together
+from embodied_ssl.methods.embodied.pairs import COLOURS, GREY_OR_COLOUR, take_together, together_input
+from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.crops import check_crop
-from embodied_ssl.views.pixels import network_input, unnormalise
+from embodied_ssl.views.pixels import unnormalise
 
 Motions = NDArray[np.float64]  # [n, m], in the source's motion unit
 LOOKED_AT = 5000  # motions from which the bins are made
@@ -56,6 +57,7 @@ class EgoMotionClassificationConfig:
         dropout: share of it that is left out in training.
         flip: mirror half of the pairs.
         area: least and greatest share of the frame that the common crop covers; ``1,1`` is the whole frame.
+        colour: how the colours of an example change, alike in both frames.
     """
 
     size: int = 96
@@ -68,6 +70,7 @@ class EgoMotionClassificationConfig:
     dropout: float = 0.5
     flip: bool = True
     area: tuple[float, float] = (0.8, 1.0)
+    colour: ColourChange = COLOURS
 
     def __post_init__(self) -> None:
         check_crop(self.size, self.area)
@@ -168,6 +171,7 @@ class BinnedPair(View):
     mirror: tuple[int, ...]  # what a mirror makes of each axis; empty where pairs are not mirrored
     area: tuple[float, float]
     channels: int = 3
+    colour: ColourChange = COLOURS
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
         frames: Frames = sample["frames"]
@@ -178,10 +182,12 @@ class BinnedPair(View):
         chosen = int(rng.integers(len(motions)))
         motion = motions[chosen] * (np.array(self.mirror) if mirrored else 1)
         pair = take_together(frames, [int(sample["frame"]), int(sample["later"][chosen])], self.size, self.area, mirrored, rng)
-        return {"before": pair[0], "after": pair[1], "motion": motion.astype(np.float32), "bin": self.bins.of(motion)}
+        moved = {"motion": motion.astype(np.float32), "bin": self.bins.of(motion)}
+        return {"before": pair[0], "after": pair[1], "colours": self.colour.draw(rng), **moved}
 
     def render(self, batch: Batch) -> Batch:
-        return {**batch, **{name: network_input(batch[name], self.channels) for name in ("before", "after")}}
+        both = together_input(torch.stack([batch["before"], batch["after"]], dim=1), batch["colours"], self.channels)
+        return {**batch, "before": both[:, 0], "after": both[:, 1]}
 
     def panels(self, batch: Batch) -> Sequence[Panel]:
         moved = "; ".join(" ".join(f"{value:+.2g}" for value in row) for row in batch["motion"].tolist())
@@ -230,7 +236,7 @@ class EgoMotionClassification(Method):
     def view(self) -> View:  # type: ignore[override]
         config = self.config
         mirror = tuple(self.mirror.tolist()) if config.flip else ()
-        return self.wrap(BinnedPair(config.size, self.bins, config.gap, mirror, config.area, self.channels))
+        return self.wrap(BinnedPair(config.size, self.bins, config.gap, mirror, config.area, self.channels, config.colour))
 
     def see_through(self, wrap: Callable[[View], View]) -> None:
         self.wrap = wrap

@@ -30,9 +30,10 @@ from embodied_ssl.keys import generator
 from embodied_ssl.losses import pattern_contrast
 from embodied_ssl.methods.embodied.even_patterns import all_chances, chances_offered, even_weights, weighted_order
 from embodied_ssl.methods.embodied.motion_patterns import MotionPatterns, Motions, find_patterns, gather_motions, mirror_signs
-from embodied_ssl.methods.embodied.pairs import GREY_OR_COLOUR, take_together
+from embodied_ssl.methods.embodied.pairs import COLOURS, GREY_OR_COLOUR, take_together, together_input
+from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.crops import check_crop
-from embodied_ssl.views.pixels import network_input, unnormalise
+from embodied_ssl.views.pixels import unnormalise
 
 BESIDE_IDENTITY = 1e-3  # standard deviation of each entry of a map at the start
 PAIRS_SHOWN = 6  # of each pattern
@@ -55,6 +56,7 @@ class EgoMotionEquivarianceConfig:
             frame evenly over the patterns that it offers.
         flip: mirror half of the pairs.
         area: least and greatest share of the frame that the common crop covers; ``1,1`` is the whole frame.
+        colour: how the colours of an example change, alike in all its frames.
     """
 
     size: int = 96
@@ -67,6 +69,7 @@ class EgoMotionEquivarianceConfig:
     even: bool = True
     flip: bool = True
     area: tuple[float, float] = (0.8, 1.0)
+    colour: ColourChange = COLOURS
 
     def __post_init__(self) -> None:
         check_crop(self.size, self.area)
@@ -94,6 +97,7 @@ class MotionPair(View):
     flip: bool
     area: tuple[float, float]
     channels: int = 3
+    colour: ColourChange = COLOURS
     shown: int = 96  # examples to find some of every pattern among
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
@@ -108,7 +112,8 @@ class MotionPair(View):
         chosen = int(usable[place])
         numbers = [int(sample["frame"]), int(sample["later"][chosen])]
         cut = take_together(frames, numbers, self.size, self.area, flipped, rng)
-        return {"before": cut[0], "after": cut[1], "pattern": np.int64(pattern), "motion": motions[chosen].astype(np.float32)}
+        moved = {"pattern": np.int64(pattern), "motion": motions[chosen].astype(np.float32)}
+        return {"before": cut[0], "after": cut[1], "colours": self.colour.draw(rng), **moved}
 
     def _choose(self, motions: Motions, rng: np.random.Generator) -> tuple[int, int]:
         """Which later frame: first the pattern, evenly over those on offer, then a frame of that pattern."""
@@ -118,7 +123,8 @@ class MotionPair(View):
         return int(rng.choice(np.flatnonzero(patterns == pattern))), pattern
 
     def render(self, batch: Batch) -> Batch:
-        return {**batch, **{name: network_input(batch[name], self.channels) for name in ("before", "after")}}
+        both = together_input(torch.stack([batch["before"], batch["after"]], dim=1), batch["colours"], self.channels)
+        return {**batch, "before": both[:, 0], "after": both[:, 1]}
 
     def panels(self, batch: Batch) -> Sequence[Panel]:
         """One row a pattern: some of its pairs, before on the left and after on the right."""
@@ -170,7 +176,7 @@ class EgoMotionEquivariance(Method):
     @property
     def view(self) -> View:  # type: ignore[override]
         config = self.config
-        pair = MotionPair(config.size, self.patterns, config.other_share, config.flip, config.area, self.channels)
+        pair = MotionPair(config.size, self.patterns, config.other_share, config.flip, config.area, self.channels, config.colour)
         return self.wrap(pair)
 
     def see_through(self, wrap: Callable[[View], View]) -> None:

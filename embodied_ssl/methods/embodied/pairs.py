@@ -1,4 +1,4 @@
-"""Frames of one recording, seen together: through one crop, one mirror, at one size.
+"""Frames of one recording, seen together: through one crop, one mirror, one change of colours, at one size.
 
 Where the camera went shows in where things moved to in the picture. If each frame had a crop of its own, 12 pixels between
 the crops of a KITTI frame would look like a degree of turning that never was.
@@ -10,13 +10,19 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
 from embodied_ssl.core import Asks
 from embodied_ssl.datasets.io.pictures import crop_and_resize
 from embodied_ssl.datasets.source import Box, Frames, Pixels
+from embodied_ssl.views.colour import ColourChange, change_colours
 from embodied_ssl.views.crops import mirror
+from embodied_ssl.views.pixels import fold, normalise, to_float, to_grey, unfold
 
 GREY_OR_COLOUR = Asks(channels=(1, 3))  # of methods that render with as many channels as their backbone has
+# Half of the examples are grey, so that what is learnt on one car's colours serves elsewhere, on grey photographs too.
+COLOURS = ColourChange(hue=0.0, grey=0.5)
+AS_THEY_ARE = ColourChange(change=0.0, grey=0.0)  # as in the papers
 
 
 def take_together(
@@ -52,3 +58,19 @@ def box_of_own_shape(height: int, width: int, rng: np.random.Generator, area: tu
     scale = math.sqrt(rng.uniform(*area))
     h, w = max(1, round(height * scale)), max(1, round(width * scale))
     return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+
+
+def together_input(pixels: Tensor, colours: Tensor, channels: int) -> Tensor:
+    """Frames under one change of colours, ready for the network: in colour, or in luminance for one channel.
+
+    Args:
+        pixels: uint8 [B, n, S, S, 3], n frames of each example.
+        colours: factors [B, 6] of `ColourChange`, the same for all frames of an example.
+        channels: C, 1 or 3.
+
+    Returns:
+        Normalised float32 [B, n, C, S, S].
+    """
+    n = pixels.shape[1]
+    pictures = change_colours(to_float(fold(pixels)), colours.repeat_interleave(n, 0))
+    return unfold(normalise(to_grey(pictures) if channels == 1 else pictures), n)

@@ -32,9 +32,10 @@ from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
 from embodied_ssl.datasets.source import Frames, Sample
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.losses import drlim, mean_where, temporal_coherence
-from embodied_ssl.methods.embodied.pairs import GREY_OR_COLOUR, take_together
+from embodied_ssl.methods.embodied.pairs import COLOURS, GREY_OR_COLOUR, take_together, together_input
+from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.crops import check_crop
-from embodied_ssl.views.pixels import fold, network_input, unfold, unnormalise
+from embodied_ssl.views.pixels import fold, unfold, unnormalise
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class SlowFeaturesConfig:
         cuts: keep near frames within one uncut shot. Looking for cuts reads a recording once; drives have none.
         flip: mirror half of the examples.
         area: least and greatest share of the frame that the common crop covers; ``1,1`` is the whole frame.
+        colour: how the colours of an example change, alike in all its frames.
     """
 
     size: int = 96
@@ -62,6 +64,7 @@ class SlowFeaturesConfig:
     cuts: bool = True
     flip: bool = True
     area: tuple[float, float] = (0.8, 1.0)
+    colour: ColourChange = COLOURS
 
     def __post_init__(self) -> None:
         check_crop(self.size, self.area)
@@ -73,7 +76,7 @@ class SlowFeaturesConfig:
 
     def build(self, backbone: Backbone) -> SlowFeatures:
         bounds = (self.near_seconds, self.far_seconds)
-        view = NearAndFar(self.size, bounds, self.cuts, self.flip, self.area, backbone.channels)
+        view = NearAndFar(self.size, bounds, self.cuts, self.flip, self.area, backbone.channels, self.colour)
         return SlowFeatures(backbone.width, self, view)
 
 
@@ -124,6 +127,7 @@ class NearAndFar(View):
     flip: bool
     area: tuple[float, float]
     channels: int = 3
+    colour: ColourChange = COLOURS
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
         frames: Frames = sample["frames"]
@@ -135,10 +139,11 @@ class NearAndFar(View):
         chosen, has_far = found
         mirrored = self.flip and bool(rng.random() < 0.5)
         three = take_together(frames, chosen, self.size, self.area, mirrored, rng)
-        return {"three": three, "has_far": np.asarray(has_far), "seconds": seconds[chosen]}
+        drawn: Example = {"three": three, "colours": self.colour.draw(rng)}
+        return drawn | {"has_far": np.asarray(has_far), "seconds": seconds[chosen]}
 
     def render(self, batch: Batch) -> Batch:
-        return {**batch, "three": network_input(batch["three"], self.channels)}
+        return {**batch, "three": together_input(batch["three"], batch["colours"], self.channels)}
 
     def panels(self, batch: Batch) -> Sequence[Panel]:
         apart = (batch["seconds"] - batch["seconds"][:, :1]).tolist()
