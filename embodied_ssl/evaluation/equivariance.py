@@ -260,6 +260,9 @@ def _notes(question: Question, units: Units, groups: Sequence[Group], drawing: D
     shown = ", ".join(f"{name} {min(fitted[name])} / {n}" for name, n in zip(question.names, judged.tolist(), strict=True))
     notes = [f"{question.name}; {question.note}", f"pairs fitted on / judged on: {shown}"]
     wide = max(fit["dimensions"] for fit in fits)
+    missing = question.patterns.missing()
+    if missing:
+        notes.append(f"no pattern goes {', '.join(missing)}: the drives hardly do, or turn while they do")
     few = [name for name in question.names if min(fitted[name]) < PLENTY * wide]
     if few:
         notes.append(

@@ -25,7 +25,7 @@ from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.keys import generator
 from embodied_ssl.report.drawings import Drawings, Drawn
 from embodied_ssl.report.figures import COLOURS, FAINT, INK, _calm, _figure, _plain
-from embodied_ssl.report.report import BadItems, Facts, Notes, PictureRows, Section, _paragraph, write_report
+from embodied_ssl.report.report import BadItems, Facts, Notes, Patterns, PictureRows, Section, _paragraph, write_report
 
 SHOWN = 96  # pixels a side at which frames are drawn
 EDGE, BETWEEN = 2, 12  # white pixels around each frame of a sheet, and beside each block
@@ -94,7 +94,8 @@ def motion_sections(found: Equivariance) -> list[Section]:
     differences = [row for row in found.scores if row.metric.startswith("minus_")]
     return [
         Facts("What was asked", _facts(found)),
-        PictureRows("Motion patterns", _examples(question), _examples_note(question)),
+        _patterns(question),
+        PictureRows("Pairs of every pattern", _examples(question), "Of judged drives, at random: before above, after below."),
         FigureTable("Maps on drives that they were not fitted on", groups, columns, meanings),
         Drawings("Right map and wrong maps, motion by motion", *_bars(found)),
         *_of_patterns(found),
@@ -157,9 +158,12 @@ class _Album:
         return crop_and_resize(pixels, (0, 0, height, width), (SHOWN, max(1, round(SHOWN * width / height))))
 
 
-def _examples_note(question: Question) -> str:
-    return (
-        f"Pairs of the judged drives, drawn at random: before above, after below. Found by k-means on motions in {question.unit}."
+def _patterns(question: Question, most: int = 600) -> Section:
+    found, pairs = question.patterns, question.folds[0].train
+    some = generator("shown motions").permutation(len(pairs))[:most]
+    shares, drawn = found.sizes[found.kept].tolist(), (pairs.motion[some], pairs.pattern[some])
+    return Patterns(
+        "Motion patterns", found.motions(), shares, question.names, *drawn, question.axes, question.unit, found.missing()
     )
 
 

@@ -11,7 +11,6 @@ sides, where turning shows most.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -27,7 +26,7 @@ from embodied_ssl.evaluation.motion.figures import blocks_of
 from embodied_ssl.evaluation.motion.maps import Array, Whole, dealt
 from embodied_ssl.evaluation.pictures import Pictures, Progress, silent
 from embodied_ssl.keys import generator
-from embodied_ssl.methods.embodied.motion_patterns import MotionPatterns, find_patterns
+from embodied_ssl.methods.embodied.motion_patterns import MotionPatterns, find_patterns, gather_motions
 
 NONE = -1  # the pattern of a motion that is of none
 LEAST = 20  # pairs of a pattern, to fit a map on or to judge one by
@@ -237,8 +236,7 @@ def ask(spec: DataSpec, drawing: Drawing) -> Question:
     if "motions" not in whole.provides:
         raise UserError(f"{whole.name} has no motions; give drives, whose readers are in `embodied-ssl list datasets`")
     sides, note = _divided(spec, whole, drawing.folds)
-    whole_side = _Side(whole, np.arange(len(whole)))
-    patterns = _patterns(whole_side if drawing.folds else sides[0][0], drawing)
+    patterns = _patterns(whole if drawing.folds else sides[0][0].source, drawing)
     frames: dict[tuple[str, int], Frame] = {}
     folds = [
         Fold(*(_drawn(side, patterns, drawing, (number, part), frames) for side, part in zip(both, SPLITS, strict=True)))
@@ -253,7 +251,7 @@ def ask(spec: DataSpec, drawing: Drawing) -> Question:
     return Question(
         folds,
         patterns,
-        numbered(patterns.names()),
+        tuple(patterns.names()),
         found,
         whole.motion_axes,
         whole.motion_unit,
@@ -267,17 +265,19 @@ def _divided(spec: DataSpec, whole: Source, folds: int) -> tuple[list[tuple[_Sid
     count = len(set(whole.recordings))
     if folds:
         if count < folds:
-            raise UserError(
-                f"{whole.name}: {count} recordings are too few for {folds} folds; give --folds {max(2, count)} or less"
-            )
+            raise UserError(f"{whole.name}: too few recordings for {folds} folds, none of which is divided; {_fewer(count)}")
         part = dealt(whole.recordings, folds)
         sides = [tuple(_Side(whole, np.flatnonzero(rows)) for rows in (part != fold, part == fold)) for fold in range(folds)]
         return [(train, test) for train, test in sides], f"{count} recordings in {folds} folds, each judged by maps of the others"
     train, test = (spec.open(split) for split in SPLITS)
     if not len(train) or not len(test):
-        raise UserError(f"{whole.name}: {count} recording cannot be divided into drives to fit on and to judge on; give more")
+        raise UserError(f"{whole.name}: nothing is left to fit on or to judge on, since no recording is divided; {_fewer(count)}")
     note = f"fitted on {len(set(train.recordings))} recordings, judged on the {len(set(test.recordings))} held out"
     return [(_Side(train, np.arange(len(train))), _Side(test, np.arange(len(test))))], note
+
+
+def _fewer(count: int) -> str:
+    return f"give --folds {count} or fewer" if count > 1 else "give more drives"
 
 
 def _motions(side: _Side, drawing: Drawing, *key: int | str) -> _Motions:
@@ -300,14 +300,15 @@ def _motions(side: _Side, drawing: Drawing, *key: int | str) -> _Motions:
     return _Motions(np.concatenate(samples), np.concatenate(later), np.concatenate(motions))
 
 
-def _patterns(side: _Side, drawing: Drawing) -> MotionPatterns:
-    """k-means on one motion of every sample, its time difference drawn evenly; mirrored where a mirror is understood."""
-    offered = _motions(side, drawing, "patterns")
+def _patterns(source: Source, drawing: Drawing) -> MotionPatterns:
+    """k-means on motions of all samples, mirrored where it is known what a mirror does."""
     rng = generator("motion patterns", drawing.seed)
-    _, starts, counts = np.unique(offered.sample, return_index=True, return_counts=True)
-    motions = offered.motion[starts + rng.integers(0, counts)]
-    mirrored = all(axis.mirror for axis in side.source.motion_axes)
-    return find_patterns(motions, drawing.clusters, drawing.keep, mirrored, seed=int(rng.integers(2**31)))
+    mirrored = all(axis.mirror for axis in source.motion_axes)
+    motions = gather_motions(source, rng)
+    try:
+        return find_patterns(motions, drawing.clusters, drawing.keep, mirrored, rng, source.motion_axes, source.motion_unit)
+    except UserError as refusal:
+        raise UserError(str(refusal).replace("method.clusters", "drawing.clusters")) from None
 
 
 def _drawn(
@@ -354,14 +355,3 @@ def _judgeable(folds: list[Fold], patterns: int) -> list[Fold]:
     enough = np.append(np.bincount(np.concatenate(judged) + 1, minlength=patterns + 1)[1:] >= LEAST, False)
     kept = [np.where(enough[pattern], pattern, NONE) for pattern in judged]
     return [fold._replace(test=replace(fold.test, pattern=pattern)) for fold, pattern in zip(folds, kept, strict=True)]
-
-
-def numbered(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of which none occurs twice: ``forward``, ``forward`` become ``forward 1``, ``forward 2``."""
-    count = Counter(names)
-    seen: Counter[str] = Counter()
-    found = []
-    for name in names:
-        seen[name] += 1
-        found.append(f"{name} {seen[name]}" if count[name] > 1 else name)
-    return tuple(found)
