@@ -96,7 +96,7 @@ class Patterns:
 
     def html(self) -> str:
         drawn = figures.patterns(self.centres, self.shares, self.names, self.points, self.of, self.axes, self.unit)
-        lost = f"No pattern goes {', '.join(self.missing)}: the training drives hardly do, or turn while they do."
+        lost = f"No pattern goes {', '.join(self.missing)}: the training drives hardly move so, or move more in another way."
         said = (
             "Each dot is the motion between two frames, grey where it is of no pattern; each disc is a pattern, its area growing "
             "with its share of all motions."

@@ -241,6 +241,12 @@ def test_captions_give_the_motion_in_its_unit() -> None:
     ]
 
 
+def test_captions_of_many_axes_give_those_that_move() -> None:
+    centre = np.array([[0.1, -4.0, 0.2, 3.0, 0.0, 2.0], [1.0, 0, 0, 0, 0, 0]])
+    patterns = MotionPatterns(np.ones(6) * 100, centre, np.arange(2), np.ones(2) / 2, SIX)
+    assert patterns.captions()[0].endswith("(left -400, left_yaw 300, right_roll 200)")
+
+
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 

@@ -34,6 +34,7 @@ SMALL = 0.25  # a cluster whose centre is below this share of the largest is no 
 SELDOM = 0.1  # nor is one that holds less than this share of what each would hold if all held alike
 LEAST = {METRIC: 0.01}  # a spread below a centimetre, or half a degree, is noise: it cannot be seen in a small picture
 MOST = 5000  # motions that are clustered
+SAID = 3  # axes named in a caption
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,14 @@ class MotionPatterns:
         return [names[int(i)] for i in self.kept]
 
     def captions(self) -> list[str]:
-        """Of each pattern its name and motion: ``left (forward 2.1, left_yaw 0.31; metres, radians)``."""
+        """Of each pattern its name and motion: ``left (forward 2.1, left_yaw 0.31; metres, radians)``.
+
+        Of more than `SAID` axes, those along which it moves most for what is usual on them.
+        """
         found = []
-        for name, motion in zip(self.names(), self.motions(), strict=True):
-            numbers = ", ".join(f"{axis.name} {value:.2g}" for axis, value in zip(self.axes, motion, strict=True))
+        for name, centre, motion in zip(self.names(), self.centres[self.kept], self.motions(), strict=True):
+            said = sorted(np.argsort(-np.abs(centre), kind="stable")[:SAID])
+            numbers = ", ".join(f"{self.axes[i].name} {motion[i]:.3g}" for i in said)
             found.append(f"{name} ({numbers}{f'; {self.unit}' if self.unit else ''})")
         return found
 
