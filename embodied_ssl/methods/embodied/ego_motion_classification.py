@@ -5,8 +5,8 @@ bin it lies. To answer, a network must find the same things again in both frames
 
 Agrawal, Carreira and Malik 2015 (Learning to See by Moving), arXiv:1505.01596, on KITTI odometry: axes left, forward and
 left_yaw (their X, Z and yaw), 20 bins of equal width and one more at either end, a softmax an axis, gaps of up to 7 frames.
-``join="maps"`` joins the last maps, as theirs, under two convolutions (their numbers of channels were not found);
-``"vectors"`` joins the vectors. Different, and why:
+``join="maps"`` joins the last maps, as theirs, under two convolutions (how wide theirs are was not found; BatchNorm is ours);
+``"vectors"`` joins the vectors, from which places are averaged out: much less is learned. Different, and why:
 - Motions are those of the first camera, `inv(T_i) @ T_j` (their program subtracts positions in the frame of the sequence's
   start, so that the same drive has another answer for every heading).
 - Bins are made of training drives' motions only, as drawn (theirs: of all sequences, the test ones too).
@@ -112,9 +112,11 @@ class OnMaps(nn.Module):
         self.stage = backbone.stages[-1]
         depth, height, width = last_map(backbone, size)
         self.look = nn.Sequential(
-            nn.Conv2d(2 * depth, 256, 3, padding=1),
+            nn.Conv2d(2 * depth, 256, 3, padding=1, bias=False),
+            nn.BatchNorm2d(256),
             nn.ReLU(inplace=True),
-            nn.Conv2d(256, 128, 3, padding=1),
+            nn.Conv2d(256, 128, 3, padding=1, bias=False),
+            nn.BatchNorm2d(128),
             nn.ReLU(inplace=True),
             nn.Flatten(),
         )
