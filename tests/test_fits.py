@@ -20,8 +20,10 @@ from embodied_ssl.datasets.source import Pixels, Sample, Source
 from embodied_ssl.keys import generator
 from embodied_ssl.loader import Feed, Stream
 from embodied_ssl.methods.contrastive.simclr import SimCLRConfig
+from embodied_ssl.methods.embodied.ego_motion_classification import EgoMotionClassificationConfig
 from embodied_ssl.methods.embodied.ego_motion_equivariance import EgoMotionEquivarianceConfig
 from embodied_ssl.methods.embodied.interaction import InteractionConfig
+from embodied_ssl.methods.embodied.slow_features import SlowFeaturesConfig
 from embodied_ssl.methods.image.rotation import RotationConfig
 from embodied_ssl.methods.video.temporal_order import TemporalOrderConfig
 from embodied_ssl.views.colour import ColourChange
@@ -105,6 +107,24 @@ def test_ego_motion_fits_eight_places() -> None:
     config = EgoMotionEquivarianceConfig(size=32, clusters=3, keep=3, dim=16, flip=False, area=(0.95, 1.0))
     scores = fit(config, drives(), steps=250, batch_size=16)
     assert scores["balanced_accuracy"] > 0.9
+
+
+def test_ego_motion_classification_fits_eight_places() -> None:
+    source = Listed([drive(i) for i in range(8)])
+    source.motion_axes = (FORWARD, LEFT_YAW)
+    config = EgoMotionClassificationConfig(size=32, bins=5, reach=1.5, hidden=64, flip=False, area=(0.95, 1.0))
+    scores = fit(config, source, steps=200, batch_size=16)
+    assert scores["left_yaw_balanced_accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+def test_slow_features_fit_eight_videos_without_collapse(distance: str) -> None:
+    source = Listed([{"frames": crossing(i), "index": i} for i in range(8)])
+    config = SlowFeaturesConfig(size=32, distance=distance, dim=16, near_seconds=0.1, far_seconds=0.5, flip=False)  # type: ignore[arg-type]
+    scores = fit(config, source, steps=120, batch_size=16)
+    assert scores["auc"] > 0.95
+    assert scores["far_distance"] > 0.5
+    assert scores["spread"] > 0.3
 
 
 def touch(number: int) -> Sample:

@@ -118,6 +118,32 @@ def test_pairs_are_drawn_evenly_within_the_gap_and_belong_to_their_motion(gap: i
     assert min(drawn.values()) / 600 == pytest.approx(1 / len(expected), abs=0.06)
 
 
+def test_motions_that_are_not_known_are_passed_over() -> None:
+    method = build(flip=False)
+    made = source()
+    for one in made.samples[::2]:
+        one["motions"][1] = np.nan
+    method.fit(made, generator(0))
+    assert np.isfinite(method.bins.deviation).all()
+    given = sample([[1.0, 0.0], [np.nan, 0.0], [3.0, 0.0]])
+    assert {float(method.view.draw(given, generator(i))["motion"][0]) for i in range(40)} == {1.0, 3.0}
+    with pytest.raises(BadItem, match="no later frame with a known motion"):
+        method.view.draw(sample([[np.nan, 0.0]]), generator(0))
+
+
+def test_the_control_sees_no_motion() -> None:
+    """A picture that is the same before and after gets the same answer from the pair and from the control."""
+    backbone = BackboneConfig("conv4").build().eval()
+    method = EgoMotionClassificationConfig(size=32).build(backbone).eval()
+    batch = pictures()
+    with torch.no_grad():
+        list(method.top.layers)[-1].weight.mul_(300)  # type: ignore[arg-type]
+    still = method(backbone, {**batch, "before": batch["after"]}).answers
+    assert torch.equal(still["guess"], still["guess_unmoved"])
+    assert torch.equal(method(backbone, batch).answers["guess_unmoved"], still["guess"])
+    assert "guess_unmoved" not in method.train()(backbone, batch).answers
+
+
 def test_a_frame_with_nothing_after_it_is_a_bad_item() -> None:
     method = build()
     method.fit(source(), generator(0))
@@ -135,7 +161,7 @@ def test_another_number_of_axes_is_refused_with_the_setting_to_change() -> None:
 
 def test_a_mirror_of_unknown_effect_is_refused() -> None:
     strange = source((FORWARD, Axis("elbow", "bent", "straight", 0)))
-    with pytest.raises(UserError, match=r"a mirror makes of elbow is not known; set --set method\.flip=false"):
+    with pytest.raises(UserError, match=r"mirror image does to elbow is not known.*set --set method\.flip=false"):
         build().fit(strange, generator(0))
     build(flip=False).fit(strange, generator(0))
 
@@ -199,7 +225,7 @@ def test_scores_by_hand() -> None:
     truth = torch.cat([truth, truth])
     guess = torch.tensor([[4, 11], [4, 11], [4, 11], [9, 11], [1, 11], [3, 11]])
     guess = torch.cat([guess, torch.tensor([[4, 11], [4, 11], [4, 11], [9, 11], [9, 11], [8, 11]])])
-    scores = method.score({"bin": truth.float(), "guess": guess.float()})
+    scores = method.score({"bin": truth.float(), "guess": guess.float(), "guess_unmoved": truth.float()})
     assert scores["forward_balanced_accuracy"] == pytest.approx((1 + 3 / 6) / 2)
     assert scores["chance_forward_balanced_accuracy"] == 0.5
     assert scores["forward_within_one_bin"] == pytest.approx(10 / 12)
@@ -214,9 +240,10 @@ def test_no_constant_answer_beats_chance() -> None:
     method.fit(source(), generator(0))
     truth = method.bins.of(generator("truth").normal(size=(500, 2)))
     for answer in range(22):
-        scores = method.score({"bin": torch.from_numpy(truth), "guess": torch.full((500, 2), answer)})
-        for name in ("forward_balanced_accuracy", "left_yaw_within_one_bin"):
-            assert scores[name] <= scores[f"chance_{name}"] + 1e-9
+        same = torch.full((500, 2), answer)
+        scores = method.score({"bin": torch.from_numpy(truth), "guess": same, "guess_unmoved": same})
+        for name in ("forward_balanced_accuracy", "left_yaw_within_one_bin", "left_yaw_balanced_accuracy_unmoved"):
+            assert scores[name] <= scores[f"chance_{name}"] + 1e-6
 
 
 def test_what_is_fitted_survives_the_state_dict() -> None:

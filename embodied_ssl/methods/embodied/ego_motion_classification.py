@@ -33,6 +33,7 @@ from embodied_ssl.backbones import Backbone, Features
 from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
 from embodied_ssl.datasets.source import Frames, Sample, Source
 from embodied_ssl.errors import BadItem, UserError
+from embodied_ssl.methods.embodied.motion_patterns import mirror_signs
 from embodied_ssl.methods.embodied.pairs import COLOURS, GREY_OR_COLOUR, take_together, together_input
 from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.crops import check_crop
@@ -177,12 +178,13 @@ class BinnedPair(View):
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
         frames: Frames = sample["frames"]
-        motions = soon(sample["motions"], self.gap)
-        if len(motions) == 0:
-            raise BadItem(f"{frames.name} frame {sample['frame']}", "no later frame within the horizon")
+        usable = known(sample["motions"], self.gap)
+        if len(usable) == 0:
+            why = "no later frame with a known motion" if len(sample["later"]) else "no later frame within the horizon"
+            raise BadItem(f"{frames.name} frame {sample['frame']}", why)
         mirrored = bool(self.mirror) and bool(rng.random() < 0.5)
-        chosen = int(rng.integers(len(motions)))
-        motion = motions[chosen] * (np.array(self.mirror) if mirrored else 1)
+        chosen = int(rng.choice(usable))
+        motion = sample["motions"][chosen] * (np.array(self.mirror) if mirrored else 1)
         pair = take_together(frames, [int(sample["frame"]), int(sample["later"][chosen])], self.size, self.area, mirrored, rng)
         moved = {"motion": motion.astype(np.float32), "bin": self.bins.of(motion)}
         return {"before": pair[0], "after": pair[1], "colours": self.colour.draw(rng), **moved}
@@ -196,9 +198,9 @@ class BinnedPair(View):
         return [("before", unnormalise(batch["before"])), (f"after: {moved}", unnormalise(batch["after"]))]
 
 
-def soon(motions: Motions, gap: int) -> Motions:
-    """The motions to the first ``gap`` frames after, or to all within the horizon when it is 0."""
-    return motions[:gap] if gap else motions
+def known(motions: Motions, gap: int) -> NDArray[np.intp]:
+    """Which of the first ``gap`` motions [h, m] (of all when it is 0) are finite."""
+    return np.flatnonzero(np.isfinite(motions[: gap or None]).all(axis=1))
 
 
 class EgoMotionClassification(Method):
@@ -253,17 +255,14 @@ class EgoMotionClassification(Method):
         names = [axis.name for axis in axes]
         if len(axes) != self.config.axes:
             raise UserError(f"{source.name} has motions along {', '.join(names) or 'no axis'}; set --set method.axes={len(axes)}")
-        unknown = [axis.name for axis in axes if axis.mirror == 0]
-        if self.config.flip and unknown:
-            raise UserError(f"what a mirror makes of {', '.join(unknown)} is not known; set --set method.flip=false")
+        mirror = mirror_signs(axes) if self.config.flip else np.ones(len(axes))
         motions = gather(source, self.config.gap, rng)
-        mirror = np.array([axis.mirror for axis in axes])
         both = np.concatenate([motions, motions * mirror]) if self.config.flip else motions
         still = [name for name, deviation in zip(names, both.std(0), strict=True) if deviation <= 0]
         if still:
             raise UserError(f"in {source.name} nothing moves along {', '.join(still)}; leave that out with --set data.axes=")
         self.mean, self.deviation = torch.from_numpy(both.mean(0)), torch.from_numpy(both.std(0))
-        self.mirror = torch.from_numpy(mirror)
+        self.mirror = torch.from_numpy(mirror).long()
         self.named = torch.tensor(list("\n".join(names).encode()), dtype=torch.uint8)
         self.motion_unit = source.motion_unit
 
@@ -275,24 +274,29 @@ class EgoMotionClassification(Method):
         loss = F.cross_entropy(logits.flatten(0, 1), truth.flatten()) * self.config.axes
         guess = logits.argmax(2)
         right = (guess == truth).float().mean().detach()
-        return Step(loss, {"accuracy": right}, answers={"bin": truth, "guess": guess})
+        answers = {"bin": truth, "guess": guess}
+        if not self.training:  # BatchNorm would learn from it
+            answers["guess_unmoved"] = self.top(after, after).float().view_as(logits).argmax(2)
+        return Step(loss, {"accuracy": right}, answers=answers)
 
     def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
         """For each axis the recall averaged over the bins met, and the share of answers at most one bin off.
 
         Chance is one over the number of bins met, and the best that always answering one and the same bin achieves.
+        ``balanced_accuracy_unmoved`` is the control: the same with the second frame in the place of both. As far as it is above
+        chance, the answer was read from where the camera is, not from how it moved.
         """
-        truth, guess = answers["bin"].long(), answers["guess"].long()
+        truth, guess, unmoved = (answers[name].long() for name in ("bin", "guess", "guess_unmoved"))
         found: dict[str, float] = {}
         for axis, name in enumerate(self.names):
             true, said = truth[:, axis], guess[:, axis]
-            met = true.unique()
-            recall = torch.stack([(said[true == one] == one).float().mean() for one in met]).mean()
             counts = F.pad(torch.bincount(true, minlength=self.config.bins + 2), (1, 1)).double()
             around = (counts[:-2] + counts[1:-1] + counts[2:]) / len(true)
             found |= {
-                f"{name}_balanced_accuracy": float(recall),
-                f"chance_{name}_balanced_accuracy": 1 / len(met),
+                f"{name}_balanced_accuracy": recall_of(said, true),
+                f"chance_{name}_balanced_accuracy": 1 / len(true.unique()),
+                f"{name}_balanced_accuracy_unmoved": recall_of(unmoved[:, axis], true),
+                f"chance_{name}_balanced_accuracy_unmoved": 1 / len(true.unique()),
                 f"{name}_within_one_bin": float(((said - true).abs() <= 1).double().mean()),
                 f"chance_{name}_within_one_bin": float(around.max()),
             }
@@ -303,6 +307,11 @@ class EgoMotionClassification(Method):
         columns = (self.names, self.mean.tolist(), self.deviation.tolist(), width.tolist())
         rows = [{"name": n, "mean": m, "deviation": d, "bin_width": w} for n, m, d, w in zip(*columns, strict=True)]
         return {"motion_unit": self.motion_unit, "axes": rows}
+
+
+def recall_of(said: Tensor, true: Tensor) -> float:
+    """The share of right answers [N] of each bin met, averaged over these bins."""
+    return float(torch.stack([(said[true == one] == one).float().mean() for one in true.unique()]).mean())
 
 
 def _halves(both: Features) -> tuple[list[Tensor], list[Tensor]]:
@@ -320,11 +329,12 @@ def gather(source: Source, gap: int, rng: np.random.Generator) -> Motions:
     found = []
     for index in rng.permutation(len(source))[:LOOKED_AT]:
         try:
-            motions = soon(source[int(index)]["motions"], gap)
+            motions = source[int(index)]["motions"]
         except BadItem:
             continue
-        if len(motions):
-            found.append(motions[int(rng.integers(len(motions)))])
+        usable = known(motions, gap)
+        if len(usable):
+            found.append(motions[int(rng.choice(usable))])
     if not found:
         raise UserError(f"{source.name} holds no two frames within the horizon; see what was left out with embodied-ssl inspect")
     return np.array(found)
