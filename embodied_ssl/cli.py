@@ -247,7 +247,6 @@ def equivariance(
     for line in found.lines():
         _say(line)
     _say(f"report: {out}")
-    _print_left_out([{"name": item.name, "reason": item.reason} for item in found.question.bad])
     _write_json(json_file, [score.to_json() for score in found.scores])
 
 

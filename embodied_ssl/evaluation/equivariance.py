@@ -37,6 +37,7 @@ from embodied_ssl.evaluation.transfer import random_name
 from embodied_ssl.inspection import spec_at
 from embodied_ssl.settings import override
 
+MOST_NAMED = 6  # missing directions in a note
 PLENTY = 5  # training pairs a dimension, below which a note says so
 SEED = re.compile(r"(?P<method>.+)_s\d+")
 
@@ -67,8 +68,11 @@ class Equivariance:
         return [row for row in self.scores if row.metric.startswith("minus_")]
 
     def lines(self) -> list[str]:
-        """The notes, and who was left out and why."""
-        return [*self.notes, *(f"{name} was left out: {reason}" for name, reason in self.left_out.items())]
+        """The notes, who was left out and why, and what could not be read."""
+        left_out = [f"{name} was left out: {reason}" for name, reason in self.left_out.items()]
+        bad = self.question.bad
+        unread = [f"{len(bad)} items could not be read, the first: {bad[0]}; the report names them"] if bad else []
+        return [*self.notes, *left_out, *unread]
 
 
 @dataclass(frozen=True)
@@ -262,7 +266,8 @@ def _notes(question: Question, units: Units, groups: Sequence[Group], drawing: D
     wide = max(fit["dimensions"] for fit in fits)
     missing = question.patterns.missing()
     if missing:
-        notes.append(f"no pattern goes {', '.join(missing)}: the drives hardly do, or turn while they do")
+        more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+        notes.append(f"no pattern goes {', '.join(missing[:MOST_NAMED])}{more}: the drives hardly do, or turn while they do")
     few = [name for name in question.names if min(fitted[name]) < PLENTY * wide]
     if few:
         notes.append(
