@@ -2,6 +2,10 @@
 
 Paper: Jayaraman and Grauman 2015, arXiv:1505.02206 (KITTI at 32 x 32 grey, three convolutions).
 Data: a folder of donkeycar tubs; commands stand for motion where no pose was measured.
+Measured: 300 steps of conv4 at 32 pixels, one seed, half a minute of CPU time; held-out pairs whose own map is the nearest,
+    balanced, chance 0.333. Two tubs together 0.975, but 0.900 already where nothing moved (`balanced_accuracy_unmoved`): in one
+    of the rooms the car always turns right, so that the room and its mirror image tell the turn. The tub with turns both ways,
+    garage_csc3520, alone: 0.79, and 0.49 where nothing moved. With even=false the two tubs together reach 0.64 only.
 Command: embodied-ssl pretrain ego_motion_equivariance --set data.root=TUBS
 """
 
