@@ -3,7 +3,7 @@
 Paper: ``equiv+drlim`` of Jayaraman and Grauman 2015, arXiv:1505.02206. Each term has a projection of its own (theirs share
 one), and the frames of a step are those of ego_motion_equivariance, half for each term.
 Data: a folder of donkeycar tubs, given to both.
-Time: see ego_motion_equivariance.
+Time: about 8 minutes of one CPU core.
 Command: embodied-ssl pretrain ego_motion_equivariance_drlim --set data.equivariance.root=TUBS --set data.slowness.root=TUBS
 """
 

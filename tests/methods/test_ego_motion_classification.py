@@ -266,5 +266,6 @@ def test_the_three_axes_of_the_paper_from_poses(tmp_path: Path) -> None:
     method.fit(drives, generator(0))
     assert method.names == ["left", "forward", "left_yaw"]
     assert method.mirror.tolist() == [-1, 1, -1]
+    assert method.view.names == ("left", "forward", "left_yaw")  # type: ignore[attr-defined]
     drawn = method.view.draw(drives[0], generator(0))
     assert drawn["bin"].shape == (3,)

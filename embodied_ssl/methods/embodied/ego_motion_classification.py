@@ -175,6 +175,7 @@ class BinnedPair(View):
     area: tuple[float, float]
     channels: int = 3
     colour: ColourChange = COLOURS
+    names: tuple[str, ...] = ()  # of the axes, for captions
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
         frames: Frames = sample["frames"]
@@ -195,7 +196,8 @@ class BinnedPair(View):
 
     def panels(self, batch: Batch) -> Sequence[Panel]:
         moved = "; ".join(" ".join(f"{value:+.2g}" for value in row) for row in batch["motion"].tolist())
-        return [("before", unnormalise(batch["before"])), (f"after: {moved}", unnormalise(batch["after"]))]
+        caption = f"after, {' '.join(self.names)}: {moved}"
+        return [("before", unnormalise(batch["before"])), (caption, unnormalise(batch["after"]))]
 
 
 def known(motions: Motions, gap: int) -> NDArray[np.intp]:
@@ -240,7 +242,8 @@ class EgoMotionClassification(Method):
     def view(self) -> View:  # type: ignore[override]
         config = self.config
         mirror = tuple(self.mirror.tolist()) if config.flip else ()
-        return self.wrap(BinnedPair(config.size, self.bins, config.gap, mirror, config.area, self.channels, config.colour))
+        size, gap, area, names = config.size, config.gap, config.area, tuple(self.names)
+        return self.wrap(BinnedPair(size, self.bins, gap, mirror, area, self.channels, config.colour, names))
 
     def see_through(self, wrap: Callable[[View], View]) -> None:
         self.wrap = wrap
