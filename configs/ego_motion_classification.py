@@ -15,7 +15,7 @@ from embodied_ssl.optim import AdamW
 
 run = Run(
     method=EgoMotionClassificationConfig(size=64),
-    data=Donkeycar(),
+    data=Donkeycar(in_deviations=True),
     optimizer=AdamW(rate=1e-3),
     batch_size=64,
     steps=400,

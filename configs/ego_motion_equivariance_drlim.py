@@ -21,7 +21,7 @@ run = Run(
             "slowness": Task(SlowFeaturesConfig(size=64, cuts=False), batch_size=22),
         },
     ),
-    data={"equivariance": Donkeycar(), "slowness": Donkeycar()},
+    data={"equivariance": Donkeycar(in_deviations=True), "slowness": Donkeycar(in_deviations=True)},
     optimizer=AdamW(rate=1e-3),
     steps=400,
 )

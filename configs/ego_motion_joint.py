@@ -26,7 +26,7 @@ run = Run(
             "ego_motion": Task(EgoMotionEquivarianceConfig(size=64), weight=1.0, batch_size=64),
         },
     ),
-    data={"labels": FewShots(), "ego_motion": Donkeycar()},
+    data={"labels": FewShots(), "ego_motion": Donkeycar(in_deviations=True)},
     optimizer=AdamW(rate=1e-3),
     steps=400,
 )

@@ -34,7 +34,7 @@ run = Run(
         "rotation": PictureFolder(),
         "simclr": PictureFolder(),
         "temporal_order": VideoFolder(),
-        "ego_motion": Donkeycar(),
+        "ego_motion": Donkeycar(in_deviations=True),
         "interaction": Interactions(),
     },
     optimizer=AdamW(rate=1e-3),

@@ -15,7 +15,7 @@ from embodied_ssl.optim import AdamW
 
 run = Run(
     method=SlowFeaturesConfig(size=64, cuts=False),
-    data=Donkeycar(),
+    data=Donkeycar(in_deviations=True),
     optimizer=AdamW(rate=1e-3),
     batch_size=42,
     steps=400,

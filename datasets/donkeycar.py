@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 
@@ -28,6 +28,8 @@ CATALOG = re.compile(r"catalog_(\d+)\.catalog")
 ACCEPTED = "folders holding catalog_N.catalog and images/"
 GAP_SECONDS = 0.5  # a longer pause between two frames starts another recording
 COMMANDS = "throttle seconds, steering seconds"
+DEVIATIONS = "throttle and steering, each in its tub's deviations, times seconds"
+STUCK = 3  # as many pictures in a row with the same bytes come from a camera that is stuck: no two that were taken are the same
 
 
 class Record(NamedTuple):
@@ -121,8 +123,8 @@ def read_tub(tub: Path, name: str, signs: tuple[int, int], short_side: int) -> t
         return [], [BadItem(str(tub), "its catalogs hold no records")]
     drives = []
     for run in runs(records):
-        seen = [place for place, record in enumerate(run) if record.picture in present]
-        bad += [BadItem(str(tub / "images" / record.picture), "missing") for record in run if record.picture not in present]
+        seen, unusable = _seen(tub / "images", run, present)
+        bad += unusable
         if len(seen) < 2:
             bad.append(BadItem(f"{tub}, record {run[0].number}", "stands alone, and motion needs two pictures"))
             continue
@@ -135,6 +137,68 @@ def read_tub(tub: Path, name: str, signs: tuple[int, int], short_side: int) -> t
     return drives, bad
 
 
+def _seen(images: Path, run: Sequence[Record], present: Collection[str]) -> tuple[list[int], list[BadItem]]:
+    """Which records of a run have a picture of their own, and what is wrong with the other pictures."""
+    there = [place for place, record in enumerate(run) if record.picture in present]
+    bad = [BadItem(str(images / record.picture), "missing") for record in run if record.picture not in present]
+    again = repeats([images / run[place].picture for place in there])
+    stuck = "shows the picture before again, while commands went on"
+    bad += [BadItem(str(images / run[place].picture), stuck) for k, place in enumerate(there) if k in again]
+    return [place for k, place in enumerate(there) if k not in again], bad
+
+
+def repeats(pictures: Sequence[Path]) -> frozenset[int]:
+    """Which pictures of a row [n] are byte for byte the one before, in stretches of `STUCK` and more.
+
+    Only those of one size are read.
+    """
+    sizes = [_size(path) for path in pictures]
+    found: set[int] = set()
+    stretch: list[int] = []
+    for k in range(1, len(pictures) + 1):
+        if k < len(pictures) and sizes[k] == sizes[k - 1] >= 0 and _same(pictures[k], pictures[k - 1]):
+            stretch.append(k)
+        else:
+            found |= set(stretch) if len(stretch) + 1 >= STUCK else set()
+            stretch = []
+    return frozenset(found)
+
+
+def _size(picture: Path) -> int:
+    try:
+        return picture.stat().st_size
+    except OSError:
+        return -1
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
+
+
+def in_deviations(drives: Sequence[Drive], tubs: Sequence[str], train: Collection[str]) -> list[Drive]:
+    """Drives whose commands are divided by their deviation over the training recordings of their own tub.
+
+    What a throttle of 0.3 does differs from car to car. A tub that is held out whole is divided by its own.
+
+    Args:
+        drives: with a `CommandTrack`.
+        tubs: of each drive.
+        train: names of the training recordings.
+    """
+    rates = [np.diff(drive.track.total, axis=0) / np.diff(drive.frames.seconds)[:, None] for drive in drives]  # type: ignore[attr-defined]
+    scaled = []
+    for drive, tub in zip(drives, tubs, strict=True):
+        own = [k for k, name in enumerate(tubs) if name == tub]
+        taught = [k for k in own if drives[k].name in train] or own
+        scale = np.sqrt((np.concatenate([rates[k] for k in taught]) ** 2).mean(0))
+        track = CommandTrack(drive.track.total / np.where(scale > 0, scale, 1))  # type: ignore[attr-defined]
+        scaled.append(replace(drive, track=track))
+    return scaled
+
+
 @dataclass(frozen=True)
 class Donkeycar(DataSpec):
     """donkeycar tubs (version 2 catalogs).
@@ -145,6 +209,8 @@ class Donkeycar(DataSpec):
         flip_throttle: names of tubs' folders in which negative throttle drives forward; in all others positive does.
         horizon_seconds: how far ahead ``later`` looks.
         short_side: frames are scaled so that their shorter side has so many pixels.
+        in_deviations: divide a tub's throttle and steering by their root mean square over its training recordings, so that
+            tubs of different cars can share motion patterns.
     """
 
     protocol: ClassVar[str] = "donkeycar tubs: a small car's pictures with the steering and throttle given in between"
@@ -154,9 +220,11 @@ class Donkeycar(DataSpec):
     flip_throttle: tuple[str, ...] = ("parquet_mycar4",)  # its picture grows while throttle is negative: measured
     horizon_seconds: float = 1.0
     short_side: int = 96
+    in_deviations: bool = False
 
     def open(self, split: Split = "all") -> Source:
         drives: list[Drive] = []
+        tubs: list[str] = []
         bad: list[BadItem] = []
         roots = folders(self.root)
         for root, prefix in zip(roots, prefixes(roots), strict=True):
@@ -166,10 +234,15 @@ class Donkeycar(DataSpec):
                 signs = (-1 if tub.name in self.flip_throttle else 1, 1 if tub.name in self.flip_steering else -1)
                 found, unusable = read_tub(tub, name, signs, self.short_side)
                 drives += found
+                tubs += [name] * len(found)
                 bad += unusable
         if not drives:
             raise none_left(f"donkeycar tubs in '{self.root}'", bad, ACCEPTED)
-        return Drives("donkeycar", drives, self.horizon_seconds, COMMANDS, bad, split)
+        if self.in_deviations:
+            train = frozenset(Drives("donkeycar", drives, self.horizon_seconds, COMMANDS, [], "train").recordings)
+            drives = in_deviations(drives, tubs, train)
+        unit = DEVIATIONS if self.in_deviations else COMMANDS
+        return Drives("donkeycar", drives, self.horizon_seconds, unit, bad, split)
 
     @classmethod
     def tiny(cls, folder: Path) -> Self:

@@ -28,7 +28,7 @@ from embodied_ssl.methods.multi_task import MultiTaskConfig, Task
 from embodied_ssl.optim import AdamW
 from embodied_ssl.study import Study
 
-cars = Donkeycar(os.environ.get("TUBS", ""))
+cars = Donkeycar(os.environ.get("TUBS", ""), in_deviations=True)
 others: dict[str, DataSpec] = {}
 if os.environ.get("KITTI") and os.environ.get("ROOMS"):
     others = {"road": KittiOdometry(os.environ["KITTI"]), "hand": PoseFolders(os.environ["ROOMS"])}
