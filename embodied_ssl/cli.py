@@ -572,8 +572,9 @@ def list_(
     found = {kind: _listing(kind) for kind in kinds if not what or kind == what}
     for kind, rows in found.items():
         _say(f"{kind}:")
+        width = max(map(len, rows), default=0) + 2
         for name, line in rows.items():
-            _say(f"  {name:28}{line}")
+            _say(f"  {name:{width}}{line}")
     _write_json(json_file, found)
 
 
