@@ -7,10 +7,23 @@ Worker count, restarts and ranks therefore change nothing. A key is any tuple of
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 
 Word = int | str
+
+
+@dataclass(frozen=True)
+class _Key(ISeedSequence):
+    """128 bits as Philox takes them; given as ``key=``, they would cost a draw of the system's entropy, which is then not used."""
+
+    bits: int
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> np.ndarray:
+        return np.array([self.bits & 0xFFFFFFFFFFFFFFFF, self.bits >> 64], dtype)
 
 
 def digest(*key: Word) -> int:
@@ -28,7 +41,7 @@ def digest(*key: Word) -> int:
 
 def generator(*key: Word) -> np.random.Generator:
     """A fresh numpy generator (Philox, counter at zero) for this key."""
-    return np.random.Generator(np.random.Philox(key=digest(*key)))
+    return np.random.Generator(np.random.Philox(_Key(digest(*key))))  # type: ignore[arg-type]  # stubs know one class only
 
 
 def torch_seed(*key: Word) -> int:

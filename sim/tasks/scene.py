@@ -89,7 +89,8 @@ class Scene:
 
 def evenly(rng: np.random.Generator, limits: Range) -> float:
     """A number between the limits; always one draw, so that a range of no width changes nothing else."""
-    return float(limits[0] + (limits[1] - limits[0]) * rng.uniform())
+    low, high = limits
+    return low + (high - low) * rng.random()
 
 
 def whole_number(rng: np.random.Generator, limits: tuple[float, float]) -> int:
@@ -108,21 +109,21 @@ def draw_camera(rng: np.random.Generator, ranges: Randomise, size: tuple[int, in
 
 def draw_light(rng: np.random.Generator, ranges: Randomise) -> Light:
     """A lamp somewhere above, and how warm it is."""
-    around, out = rng.uniform(0, 2 * math.pi), evenly(rng, ranges.tilt)
+    around, out = 2 * math.pi * rng.random(), evenly(rng, ranges.tilt)
     warmth = evenly(rng, ranges.warmth)
     return Light(
-        direction=(float(out * math.cos(around)), float(out * math.sin(around)), 1.0),
+        direction=(out * math.cos(around), out * math.sin(around), 1.0),
         colour=(1 + warmth, 1.0, 1 - warmth),
         ambient=evenly(rng, ranges.ambient),
         diffuse=evenly(rng, ranges.diffuse),
-        shadow=bool(rng.uniform() < ranges.shadows),
+        shadow=rng.random() < ranges.shadows,
     )
 
 
 def draw_rest(rng: np.random.Generator, each: Thing) -> Rest:
     """One of a thing's stable poses, as likely as it would fall so."""
     shares = _shares(each.form)
-    chosen = bisect(shares, rng.uniform() * shares[-1])
+    chosen = bisect(shares, rng.random() * shares[-1])
     return each.form.rests[min(chosen, len(shares) - 1)]
 
 
@@ -140,7 +141,8 @@ def footprint(each: Thing, rest: Rest) -> float:
 @lru_cache(maxsize=4096)
 def _footprint(form: Form, rest: Rest) -> float:
     turn = matrix(np.array([0.0, 0.0, 0.0, *rest.orientation]))[:3, :3]
-    return float(np.linalg.norm((form.mesh.points @ turn.T)[:, :2], axis=1).max())
+    x, y, _ = (form.mesh.points @ turn.T).T
+    return math.sqrt((x * x + y * y).max())
 
 
 def draw_places(rng: np.random.Generator, things: Sequence[Thing]) -> list[Place]:
@@ -151,15 +153,25 @@ def draw_places(rng: np.random.Generator, things: Sequence[Thing]) -> list[Place
         rest = draw_rest(rng, each)
         reach = footprint(each, rest)
         spots = rng.uniform(-SPREAD, SPREAD, (_TRIES, 2)).tolist()
-        yaw = float(rng.uniform(0, 2 * math.pi))
-        for x, y in spots:
-            if all(math.hypot(x - other_x, y - other_y) > reach + other + GAP for other_x, other_y, other in taken):
-                places.append(Place(x, y, yaw, rest))
-                taken.append((x, y, reach))
+        yaw = 2 * math.pi * rng.random()
+        spot = _free(spots, reach, taken)
+        if spot is None:
+            break
+        x, y = spot
+        places.append(Place(x, y, yaw, rest))
+        taken.append((x, y, reach))
+    return places
+
+
+def _free(spots: Sequence[Sequence[float]], reach: float, taken: Sequence[tuple[float, float, float]]) -> Sequence[float] | None:
+    """The first of some spots where a circle of this radius keeps clear of those that are taken."""
+    for x, y in spots:
+        for other_x, other_y, other in taken:
+            if math.hypot(x - other_x, y - other_y) <= reach + other + GAP:
                 break
         else:
-            break
-    return places
+            return x, y
+    return None
 
 
 def draw_scene(spec: Spec, index: int, make: Callable[[Pool, int, int], Thing] = thing) -> Scene:
