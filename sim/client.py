@@ -9,7 +9,7 @@ import importlib.metadata
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -89,6 +89,22 @@ class Client:
         bound = partial(found, physicsClientId=self._number) if callable(found) else found
         self.__dict__[name] = bound
         return bound
+
+    def empty(self, flags: int = 0) -> None:
+        """Remove everything: the numbers of shapes and bodies mean nothing any more. ``flags`` are PyBullet's."""
+        self.resetSimulation(flags)
+        self.__dict__.pop("unseen", None)
+
+    @cached_property
+    def unseen(self) -> int:
+        """A visual shape of one triangle, for bodies that PyBullet never draws.
+
+        One without a visual shape is given the outline of what it touches: for something round, a hull that takes three times as
+        long as all else that is done to make a body.
+        """
+        triangle = ((0, 0, 0), (1e-3, 0, 0), (0, 1e-3, 0))
+        made: int = self.createVisualShape(self.GEOM_MESH, vertices=triangle, indices=(0, 1, 2))
+        return made
 
     @contextmanager
     def quiet(self) -> Iterator[None]:

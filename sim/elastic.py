@@ -191,7 +191,7 @@ class SoftWorld:
         p = self.client
         self.finer = max(1, math.ceil(elastic.wave / RATE / (COURANT * lattice.finest)))
         with tempfile.TemporaryDirectory() as folder, p.quiet():  # PyBullet counts nodes aloud
-            p.resetSimulation(p.RESET_USE_DEFORMABLE_WORLD)
+            p.empty(p.RESET_USE_DEFORMABLE_WORLD)
             p.setPhysicsEngineParameter(fixedTimeStep=1 / RATE / self.finer, deterministicOverlappingPairs=1)
             p.setGravity(0, 0, 0)
             path = Path(folder) / "block.vtk"

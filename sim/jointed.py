@@ -137,7 +137,7 @@ class Jointed:
             quaternion(at),
             linkMasses=[link.mass for link in links],
             linkCollisionShapeIndices=[link.shape for link in links],
-            linkVisualShapeIndices=[-1] * n,
+            linkVisualShapeIndices=[client.unseen] * n,
             linkPositions=[link.stand[0] for link in links],
             linkOrientations=[link.stand[1] for link in links],
             linkInertialFramePositions=[link.centre for link in links],

@@ -75,7 +75,7 @@ class World:
     def clear(self) -> None:
         """Remove everything, give its memory back (taking bodies away does not), and put an empty table there."""
         p = self.client
-        p.resetSimulation()
+        p.empty()
         p.setPhysicsEngineParameter(
             fixedTimeStep=1 / RATE,
             numSolverIterations=self.solver.iterations,
@@ -171,7 +171,9 @@ class World:
         surface: Surface = Surface(),
     ) -> int:
         """Put a body there, at rest. Its frame's origin is its centre of mass; mass 0 never moves."""
-        body: int = self.client.createMultiBody(mass, self.shape(form), -1, position, orientation, useMaximalCoordinates=1)
+        body: int = self.client.createMultiBody(
+            mass, self.shape(form), self.client.unseen, position, orientation, useMaximalCoordinates=1
+        )
         self._bodies.append(body)
         self.set_surface(body, surface)
         return body
