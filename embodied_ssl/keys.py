@@ -18,7 +18,7 @@ Word = int | str
 
 @dataclass(frozen=True)
 class _Key(ISeedSequence):
-    """128 bits as Philox takes them; given as ``key=``, they would cost a draw of the system's entropy, which is then not used."""
+    """128 bits as Philox takes them: given as ``key=``, they would cost a draw of the system's entropy that is not used."""
 
     bits: int
 

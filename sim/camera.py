@@ -91,7 +91,8 @@ class Camera:
 
     def ray(self, row: float, column: float) -> Floats:
         """The world direction [3] through a pixel, scaled so that its depth along the camera's axis is 1."""
-        direction: Floats = self.pose[:3, :3] @ np.linalg.solve(self.matrix, np.array([column, row, 1.0]))
+        (focal, _, across), (_, _, down), _ = self.matrix.tolist()
+        direction: Floats = self.pose[:3, :3] @ np.array([(column - across) / focal, (row - down) / focal, 1.0])
         return direction
 
     def at_depth(self, row: float, column: float, depth: float) -> Floats:

@@ -44,22 +44,16 @@ def matrix(position: Sequence[float], orientation: Sequence[float]) -> Floats:
 
 def quaternion(pose: Floats) -> Quaternion:
     """The turn of a pose [4, 4] as x, y, z, w, found from its largest part, so that none is divided by nearly nothing."""
-    m = pose[:3, :3]
-    squares = (
-        1 + m[0, 0] - m[1, 1] - m[2, 2],
-        1 - m[0, 0] + m[1, 1] - m[2, 2],
-        1 - m[0, 0] - m[1, 1] + m[2, 2],
-        1 + m[0, 0] + m[1, 1] + m[2, 2],
-    )
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = pose[:3, :3].tolist()
+    squares = (1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz, 1 + xx + yy + zz)
     products = (
-        (squares[0], m[0, 1] + m[1, 0], m[2, 0] + m[0, 2], m[2, 1] - m[1, 2]),
-        (m[0, 1] + m[1, 0], squares[1], m[1, 2] + m[2, 1], m[0, 2] - m[2, 0]),
-        (m[2, 0] + m[0, 2], m[1, 2] + m[2, 1], squares[2], m[1, 0] - m[0, 1]),
-        (m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], squares[3]),
+        (squares[0], xy + yx, zx + xz, zy - yz),
+        (xy + yx, squares[1], yz + zy, xz - zx),
+        (zx + xz, yz + zy, squares[2], yx - xy),
+        (zy - yz, xz - zx, yx - xy, squares[3]),
     )
-    largest = max(range(4), key=lambda k: float(squares[k]))
-    found = np.array(products[largest])
-    x, y, z, w = (float(part) for part in found / np.linalg.norm(found))
+    found = np.array(products[squares.index(max(squares))])
+    x, y, z, w = (found / np.linalg.norm(found)).tolist()
     return (x, y, z, w)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,22 +34,22 @@ class Floating(Tool):
 
     Args:
         client: whose world it is put in.
-        links: the first one bears the hand.
+        links: the first one bears the hand, and slides along its axis at first.
         shape: of the hand.
         point: where its fingertips' point comes in.
         yaw: of its x axis.
-        axis: that it slides along first, in its own frame.
     """
 
-    def __init__(self, client: Client, links: Sequence[Link], shape: Shape, point: Point, yaw: float, axis: Vector) -> None:
+    def __init__(self, client: Client, links: Sequence[Link], shape: Shape, point: Point, yaw: float) -> None:
         self._client, self._links, self._yaw = client, tuple(links), yaw
         self._mass = sum(link.mass for link in links)
         self._grip = (shape.wide, 25.0, 0.5)  # position, force and speed of the fingers' motors
-        super().__init__(self._made(shape, point, axis, [shape.wide] * len(shape.jaws)), shape)
+        super().__init__(self._made(shape, point, links[0].axis, [shape.wide] * len(shape.jaws)), shape)
 
     def _made(self, shape: Shape, point: Point, axis: Vector, fingers: Sequence[float]) -> Jointed:
         self._axis = axis
-        links = (replace(self._links[0], axis=axis), *self._links[1:])
+        first, *others = self._links
+        links = (first if first.axis == axis else replace(first, axis=axis), *others)
         made = Jointed(self._client, links, place([float(part) for part in point], self._yaw), [0.0, *fingers])
         made.keep(0, 0.0, force=60.0, speed=0.5, gain=1.0)
         for joint in shape.jaws:
@@ -92,6 +92,19 @@ class Floating(Tool):
         self.body = self.jointed.body
 
 
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """One of the three hands, as it is made again and again.
+
+    Attributes:
+        links: the first one bears the hand, and slides along the axis that it is to act along.
+        shape: of the hand.
+    """
+
+    links: tuple[Link, ...]
+    shape: Shape
+
+
 class Jaw:
     """Hands that float, made from collision shapes that are made once.
 
@@ -102,48 +115,48 @@ class Jaw:
     name = "jaw"
 
     def __init__(self, client: Client) -> None:
-        self._client = p = client
-        self._palm = p.createCollisionShape(p.GEOM_BOX, halfExtents=[side / 2 for side in _PALM])
-        self._finger = p.createCollisionShape(p.GEOM_BOX, halfExtents=[side / 2 for side in _FINGER])
-        self._rod, self._probe = rod(client), probe(client)
+        self._client = client
+        self._jaw = _jaw(client)
+        self._finger, self._tip = _stick(rod(client), (1, 0, 0), AHEAD), _stick(probe(client), (0, 0, 1), BESIDE)
 
     def jaw(self, point: Point, yaw: float) -> Hand:
-        palm = Link("palm", BASE, "prismatic", (0, 0, 1), place((0, 0, _UP)), 0.1, shape=self._palm, friction=FRICTION)
-        middle = _FINGER[0] / 2, _FINGER[2] / 2 - _UP
-        first, second = (
-            Link(
-                name,
-                0,
-                "prismatic",
-                (sign, 0, 0),
-                place((sign * middle[0], 0, middle[1])),
-                0.2,
-                shape=self._finger,
-                friction=FRICTION,
-            )
-            for name, sign in (("first", 1.0), ("second", -1.0))
-        )
-        finger = solids.box(_FINGER)
-        parts = (
-            Part(0, solids.box(_PALM), np.eye(4), _DARK),
-            Part(1, finger, np.eye(4), METAL),
-            Part(2, finger, np.eye(4), METAL),
-        )
-        low = 0.01 - _FINGER[2] / 2
-        pads = tuple(Pad(k, facing((-sign, 0, 0), (-sign * middle[0], 0, low))) for k, sign in ((1, 1), (2, -1)))
-        shape = Shape(0, place((0, 0, -_UP)), ((1,), (2,)), (1, 2), OPENING / 2, parts, pads, BESIDE)
-        return Floating(self._client, (palm, first, second), shape, point, yaw, (0, 0, 1))
+        return self._hand(self._jaw, point, yaw)
 
     def finger(self, point: Point, yaw: float) -> Hand:
-        return self._stick(self._rod, point, yaw, (1, 0, 0), AHEAD)
+        return self._hand(self._finger, point, yaw)
 
     def tip(self, point: Point) -> Hand:
-        return self._stick(self._probe, point, 0.0, (0, 0, 1), BESIDE)
+        return self._hand(self._tip, point, 0.0)
 
-    def _stick(self, stick: Stick, point: Point, yaw: float, axis: Vector, eye: Vector) -> Hand:
-        """Something upright that slides along an axis."""
-        half = stick.length / 2
-        link = Link("stick", BASE, "prismatic", axis, place((0, 0, half)), 0.5, shape=stick.shape, friction=stick.friction)
-        part = Part(0, stick.mesh, np.eye(4), METAL)
-        shape = Shape(0, place((0, 0, -half)), ((0,),), (), 0.0, (part,), (Pad(0, stick.pad),), eye)
-        return Floating(self._client, (link,), shape, point, yaw, axis)
+    def _hand(self, kind: Kind, point: Point, yaw: float) -> Hand:
+        return Floating(self._client, kind.links, kind.shape, point, yaw)
+
+
+def _jaw(client: Client) -> Kind:
+    """A palm and two fingers that slide in it."""
+    box = client.GEOM_BOX
+    flat, long = (client.createCollisionShape(box, halfExtents=[side / 2 for side in sides]) for sides in (_PALM, _FINGER))
+    palm = Link("palm", BASE, "prismatic", (0, 0, 1), place((0, 0, _UP)), 0.1, shape=flat, friction=FRICTION)
+    middle = _FINGER[0] / 2, _FINGER[2] / 2 - _UP
+    first, second = (
+        Link(name, 0, "prismatic", (sign, 0, 0), place((sign * middle[0], 0, middle[1])), 0.2, shape=long, friction=FRICTION)
+        for name, sign in (("first", 1.0), ("second", -1.0))
+    )
+    finger = solids.box(_FINGER)
+    parts = (
+        Part(0, solids.box(_PALM), np.eye(4), _DARK),
+        Part(1, finger, np.eye(4), METAL),
+        Part(2, finger, np.eye(4), METAL),
+    )
+    low = 0.01 - _FINGER[2] / 2
+    pads = tuple(Pad(k, facing((-sign, 0, 0), (-sign * middle[0], 0, low))) for k, sign in ((1, 1), (2, -1)))
+    shape = Shape(0, place((0, 0, -_UP)), ((1,), (2,)), (1, 2), OPENING / 2, parts, pads, BESIDE)
+    return Kind((palm, first, second), shape)
+
+
+def _stick(stick: Stick, axis: Vector, eye: Vector) -> Kind:
+    """Something upright that slides along an axis."""
+    half = stick.length / 2
+    link = Link("stick", BASE, "prismatic", axis, place((0, 0, half)), 0.5, shape=stick.shape, friction=stick.friction)
+    part = Part(0, stick.mesh, np.eye(4), METAL)
+    return Kind((link,), Shape(0, place((0, 0, -half)), ((0,),), (), 0.0, (part,), (Pad(0, stick.pad),), eye))

@@ -76,7 +76,7 @@ def choose(table: Table, rng: np.random.Generator) -> tuple[float, float, float]
     if centred and aligned:
         angle = in_picture(table, point, narrow(table, place))
     row, column, _ = table.camera.project((point + np.array([*(near if centred else far), 0.0]))[None])[0]
-    row, column = float(np.clip(row, 0, height - 1)), float(np.clip(column, 0, width - 1))
+    row, column = min(max(float(row), 0.0), height - 1.0), min(max(float(column), 0.0), width - 1.0)
     return row, column, float(round(angle / math.pi * BINS) % BINS)
 
 

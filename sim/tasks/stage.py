@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.keys import generator
 from embodied_ssl.sim import solids
-from embodied_ssl.sim.camera import NOTHING, Camera, Floats, View
+from embodied_ssl.sim.camera import Camera, Floats, View
 from embodied_ssl.sim.elastic import SoftWorld
 from embodied_ssl.sim.render.choose import open_renderer
 from embodied_ssl.sim.render.renderer import Drawn, Renderer
@@ -73,9 +74,8 @@ class Table:
 
     def visible(self) -> list[int]:
         """The places of things that may be acted on and are well seen; all that may be acted on, if none is."""
-        mine = range(len(self.bodies) - self.scene.distractors)
-        seen = np.bincount(self.view.ids.ravel() - NOTHING, minlength=len(self.bodies) + 1)[1:]
-        return [place for place in mine if seen[place] > VISIBLE * self.view.ids.size] or list(mine)
+        mine, ids = range(len(self.bodies) - self.scene.distractors), self.view.ids
+        return [place for place in mine if np.count_nonzero(ids == place) > VISIBLE * ids.size] or list(mine)
 
     def nearest(self, point: Floats) -> int:
         """The place of the thing whose centre is nearest to a point, seen from above."""
@@ -83,16 +83,22 @@ class Table:
 
     def point_at(self, row: float, column: float) -> Floats:
         """The world point [3] that the camera saw in a pixel before anything was touched."""
-        depth = self.view.depth
-        seen = depth[int(np.clip(round(row), 0, depth.shape[0] - 1)), int(np.clip(round(column), 0, depth.shape[1] - 1))]
-        return self.camera.at_depth(row, column, float(seen))
+        return self.camera.at_depth(row, column, float(self.view.depth[self._pixel(row, column)]))
+
+    def _pixel(self, row: float, column: float) -> tuple[int, int]:
+        """The pixel of the picture that is nearest to a point of its plane."""
+        height, width = self.view.ids.shape
+        return min(max(round(row), 0), height - 1), min(max(round(column), 0), width - 1)
 
     def nearest_pixel(self, place: int, row: float, column: float) -> tuple[float, float]:
         """The pixel that shows a thing nearest to another pixel; that one itself, within the picture, if none does."""
-        rows, columns = np.nonzero(self.view.ids == place)
+        ids, (here, there) = self.view.ids, self._pixel(row, column)
+        if ids[here, there] == place:
+            return float(here), float(there)
+        rows, columns = np.nonzero(ids == place)
         if not len(rows):
-            height, width = self.view.ids.shape
-            return float(np.clip(row, 0, height - 1)), float(np.clip(column, 0, width - 1))
+            height, width = ids.shape
+            return min(max(row, 0.0), height - 1.0), min(max(column, 0.0), width - 1.0)
         best = int(np.argmin((rows - row) ** 2 + (columns - column) ** 2))
         return float(rows[best]), float(columns[best])
 
@@ -100,11 +106,11 @@ class Table:
         """Fix things which an action between two points, and what it moves, cannot reach; nothing if the solver does not."""
         if not self.world.solver.freeze:
             return
-        way, here = (end - start)[:2], self.states()[:, :2]
-        along = np.clip(((here - start[:2]) @ way) / max(float(way @ way), 1e-12), 0, 1)
-        away = np.linalg.norm(here - (start[:2] + along[:, None] * way), axis=1)
-        for place, distance in enumerate(away.tolist()):
-            if distance > reach + self.radius(place):
+        (from_x, from_y), (way_x, way_y) = start[:2].tolist(), (end - start)[:2].tolist()
+        length = max(way_x * way_x + way_y * way_y, 1e-12)  # squared
+        for place, (x, y) in enumerate(self.states()[:, :2].tolist()):
+            along = min(max(((x - from_x) * way_x + (y - from_y) * way_y) / length, 0.0), 1.0)
+            if math.hypot(x - from_x - along * way_x, y - from_y - along * way_y) > reach + self.radius(place):
                 self.world.hold(self.bodies[place])
 
     def radius(self, place: int) -> float:
