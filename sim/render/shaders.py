@@ -33,6 +33,7 @@ layout(location = 1) in vec3 normal;
 layout(location = 6) in vec4 painted;  // colour, and repeats of a texture to one unit of its coordinates
 layout(location = 7) in int number;
 flat out vec3 colour;
+flat out vec3 lights[3];               // ambient, diffuse, specular: a software rasteriser is slow at uniforms in every pixel
 flat out int id;
 out vec2 towards;                      // cosines to the lamp and to halfway
 #ifdef TEXTURE
@@ -48,6 +49,7 @@ void main() {
     vec3 turned = vec3(dot(right.xyz, normal), dot(down.xyz, normal), dot(forward.xyz, normal));
     towards = vec2(dot(turned, lamp.xyz), dot(turned, halfway.xyz));
     colour = painted.rgb;
+    lights = vec3[](ambient.rgb, diffuse.rgb, specular.rgb);
     id = number;
 #ifdef TEXTURE
     place = texture_at * painted.w;
@@ -61,6 +63,7 @@ void main() {
 
 PIXEL = """
 flat in vec3 colour;
+flat in vec3 lights[3];
 flat in int id;
 in vec2 towards;
 #ifdef TEXTURE
@@ -94,7 +97,7 @@ void main() {
 #ifdef TEXTURE
     body *= texture(picture, place).rgb;
 #endif
-    rgb = vec4(body * (ambient.rgb + share.x * diffuse.rgb) + share.y * specular.rgb, 1.0);
+    rgb = vec4(body * (lights[0] + share.x * lights[1]) + share.y * lights[2], 1.0);
 }
 """
 
@@ -116,7 +119,7 @@ def corner(shadowed: bool, textured: bool, both_sides: bool) -> str:
 
 def pixel(shadowed: bool, textured: bool, both_sides: bool) -> str:
     """What colours the pixels of what is seen."""
-    return _defined(shadowed, textured, both_sides) + FRAME + PIXEL
+    return _defined(shadowed, textured, both_sides) + PIXEL
 
 
 def caster() -> str:
