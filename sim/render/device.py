@@ -14,7 +14,9 @@ from embodied_ssl.sim.render.llvm import keep_apart
 
 _LIBRARIES = ("libEGL.so.1", "libGL.so.1")
 _VERSION = 430  # many meshes by one call
-_COLOUR = 0x1800  # GL_COLOR
+_COLOUR, _DEPTH = 0x1800, 0x1801  # GL_COLOR, GL_DEPTH
+_FLOATS, _NUMBERS = ctypes.c_float * 4, ctypes.c_int * 4
+_FARTHEST = _FLOATS(1.0)
 _MEND = "on Debian: apt-get install -y libegl1 libgl1 libgl1-mesa-dri"
 
 _opened: Device | None = None
@@ -70,11 +72,15 @@ class Device:
 
     def clear_floats(self, buffer: int, colour: tuple[float, float, float, float]) -> None:
         """Fill a buffer of floats or shares of 255 of the framebuffer in use."""
-        self._clear_floats(_COLOUR, buffer, (ctypes.c_float * 4)(*colour))
+        self._clear_floats(_COLOUR, buffer, _FLOATS(*colour))
 
     def clear_numbers(self, buffer: int, value: int) -> None:
         """Fill a buffer of whole numbers of the framebuffer in use."""
-        self._clear_numbers(_COLOUR, buffer, (ctypes.c_int * 4)(value))
+        self._clear_numbers(_COLOUR, buffer, _NUMBERS(value))
+
+    def clear_depth(self) -> None:
+        """Forget what is in front, in the framebuffer in use."""
+        self._clear_floats(_DEPTH, 0, _FARTHEST)
 
 
 def _context() -> Any:

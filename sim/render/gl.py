@@ -167,10 +167,10 @@ class GlRenderer:
     def _begin(self, target: _Target, camera: Camera) -> None:
         """An empty picture."""
         target.frame.use()
-        target.frame.clear()
         self._device.clear_floats(0, _VOID)
         self._device.clear_floats(1, (camera.far, 0.0, 0.0, 0.0))
         self._device.clear_numbers(2, NOTHING)
+        self._device.clear_depth()
         self._context.enable_only(self._context.DEPTH_TEST)
         self._context.front_face = "cw"  # rows run down in the picture, which mirrors it
 
