@@ -23,10 +23,8 @@ BASE = -1  # as a parent, or as a link
 
 def place(position: Sequence[float] = (0.0, 0.0, 0.0), yaw: float = 0.0) -> Floats:
     """A pose [4, 4] at a position, turned by ``yaw`` about z."""
-    pose = np.eye(4)
-    pose[:2, :2] = (math.cos(yaw), -math.sin(yaw)), (math.sin(yaw), math.cos(yaw))
-    pose[:3, 3] = position
-    return pose
+    (x, y, z), cosine, sine = position, math.cos(yaw), math.sin(yaw)
+    return np.array([[cosine, -sine, 0.0, x], [sine, cosine, 0.0, y], [0.0, 0.0, 1.0, z], [0.0, 0.0, 0.0, 1.0]])
 
 
 def matrix(position: Sequence[float], orientation: Sequence[float]) -> Floats:

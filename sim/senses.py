@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,13 +41,14 @@ class Senses:
         point: Floats,
         other: int | None,
     ) -> None:
-        self._client, self._body, self._jaws, self._link, self._point = client, body, list(jaws), link, point
+        self._jaws, self._point = list(jaws), point
         self._finger = {number: k for k, links in enumerate(fingers) for number in links}
         self._fingers = len(fingers)
-        self._whom = {} if other is None else {"bodyB": other}
+        # Every step asks the same, so the questions are put together once; of a jaw it is the opening that matters.
+        self._touching = partial(client.getContactPoints, body, -1 if other is None else other)
+        self._standing = partial(client.getJointStates, body, self._jaws) if jaws else partial(client.getLinkState, body, link)
         self._touches: list[tuple[Any, ...]] = []
-        self._places: list[tuple[Any, ...]] = []
-        self._joints: list[tuple[Any, ...]] = []
+        self._states: list[tuple[Any, ...]] = []
         self._forces = np.zeros((0, self._fingers, 3))
 
     def __len__(self) -> int:
@@ -54,12 +56,8 @@ class Senses:
 
     def take(self) -> None:
         """Note what is felt after a step."""
-        client, body = self._client, self._body
-        self._touches.append(client.getContactPoints(bodyA=body, **self._whom))
-        if self._jaws:
-            self._joints.append(client.getJointStates(body, self._jaws))
-        else:  # of a jaw it is the opening that matters
-            self._places.append(client.getLinkState(body, self._link)[4:6])
+        self._touches.append(self._touching())
+        self._states.append(self._standing())
 
     def pressed(self) -> bool:
         """Whether every finger pressed on something in the last step."""
@@ -68,7 +66,7 @@ class Senses:
 
     def shut(self) -> bool:
         """Whether the fingers have met, as nothing is between them."""
-        return bool(self._joints) and sum(state[0] for state in self._joints[-1]) < _SHUT
+        return bool(self._jaws) and sum([state[0] for state in self._states[-1]]) < _SHUT
 
     def forces(self) -> Floats:
         """Contact force on each finger in each step, normal and friction, newtons [n, k, 3]."""
@@ -77,19 +75,17 @@ class Senses:
         return self._forces
 
     def _summed(self) -> Floats:
-        found = np.zeros((len(self), self._fingers, 3))
-        where: tuple[list[int], list[int]] = ([], [])
-        forces: list[Vector] = []
+        sums = [0.0] * (len(self) * self._fingers * 3)
         for step, touches in enumerate(self._touches):
             for touch in touches:
                 finger = self._finger.get(touch[_ON_LINK])
                 if finger is not None:
-                    where[0].append(step)
-                    where[1].append(finger)
-                    forces.append(_force(touch))
-        if forces:
-            np.add.at(found, where, forces)
-        return found
+                    x, y, z = _force(touch)
+                    at = (step * self._fingers + finger) * 3
+                    sums[at] += x
+                    sums[at + 1] += y
+                    sums[at + 2] += z
+        return np.array(sums).reshape(len(self), self._fingers, 3)
 
     def sunk(self) -> NDArray[np.float64]:
         """Metres that the hand had sunk into what it touches, at the deepest place, as each step began [n]; 0 for no touch."""
@@ -98,7 +94,7 @@ class Senses:
 
     def where(self) -> Floats:
         """The point of a finger or tip in each step [n, 3]."""
-        seven = np.array([place + turn for place, turn in self._places]).reshape(-1, 7)
+        seven = np.array([state[4] + state[5] for state in self._states]).reshape(-1, 7)
         found: Floats = seven[:, :3] + _turned(seven[:, 3:6], seven[:, 6:], self._point)
         return found
 
@@ -106,7 +102,7 @@ class Senses:
         """Metres between the fingers in each step [n]; 0 for a finger and a tip."""
         if not self._jaws:
             return np.zeros(len(self))
-        apart: Floats = np.array([[state[0] for state in states] for states in self._joints]).sum(axis=1)
+        apart: Floats = np.array([[state[0] for state in states] for states in self._states]).sum(axis=1)
         return apart
 
 

@@ -27,6 +27,7 @@ from embodied_ssl.sim.world import TABLE, Surface, World, matrix
 
 RENEWED = 2000  # scenes after which the world is emptied: PyBullet keeps 4 kB of each
 _STILL = 1e-6  # metres, and parts of quaternions
+_HERE = np.eye(4)
 VISIBLE = 0.0005  # share of the picture that a thing must fill to be acted on
 
 
@@ -110,12 +111,16 @@ class Table:
         length = max(way_x * way_x + way_y * way_y, 1e-12)  # squared
         for place, (x, y) in enumerate(self.states()[:, :2].tolist()):
             along = min(max(((x - from_x) * way_x + (y - from_y) * way_y) / length, 0.0), 1.0)
-            if math.hypot(x - from_x - along * way_x, y - from_y - along * way_y) > reach + self.radius(place):
+            if math.hypot(x - from_x - along * way_x, y - from_y - along * way_y) > reach + self._radii[place]:
                 self.world.hold(self.bodies[place])
 
     def radius(self, place: int) -> float:
         """Of a circle around a thing's centre that it fits in, as it was set and as seen from above."""
-        return footprint(self.scene.things[place], self.scene.places[place].rest)
+        return self._radii[place]
+
+    @cached_property
+    def _radii(self) -> list[float]:
+        return [footprint(thing, place.rest) for thing, place in zip(self.scene.things, self.scene.places, strict=True)]
 
     def top_of(self, place: int) -> float:
         """The height of a thing's highest point before anything was touched."""
@@ -139,7 +144,7 @@ class Table:
         """Everything that is to be seen now; a thing's id is its place. The robot only if its hand is given."""
         scene = self.scene
         table = Drawn(
-            solids.plane((TABLE, TABLE)), np.eye(4), scene.table_colour, texture=from_bank(scene.table_texture), shadow=False
+            solids.plane((TABLE, TABLE)), _HERE, scene.table_colour, texture=from_bank(scene.table_texture), shadow=False
         )
         things = [
             Drawn(thing.form.mesh, matrix(pose), thing.colour, place, from_bank(texture), size=0.05)
