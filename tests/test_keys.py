@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -21,6 +22,12 @@ def test_digests_are_pinned() -> None:
 
 def test_a_generator_is_pinned() -> None:
     assert generator(0, "draw").integers(1000, size=4).tolist() == [30, 272, 84, 525]
+
+
+def test_a_generator_is_numpys_for_the_digest_and_can_be_sent() -> None:
+    made, wanted = generator("draw", 3), np.random.Generator(np.random.Philox(key=digest("draw", 3)))
+    assert made.integers(1 << 60, size=9).tolist() == wanted.integers(1 << 60, size=9).tolist()
+    assert pickle.loads(pickle.dumps(made)).random() == wanted.random()
 
 
 @pytest.mark.parametrize(("one", "two"), itertools.combinations(KEYS, 2))

@@ -202,6 +202,15 @@ def test_parts_are_touched_as_parts_and_a_hull_as_a_hull(world):
         assert world.pose(ball)[2] == pytest.approx(stopped, abs=2e-3)
 
 
+def test_a_body_is_made_without_the_outline_of_what_it_touches():
+    world = World()
+    for _ in range(2):
+        (seen,) = world.client.getVisualShapeData(world.add(BALL, 1.0, (0, 0, 1)))
+        assert seen[2] == world.client.GEOM_MESH  # the triangle, not a sphere
+        world.clear()
+    world.close()
+
+
 def test_two_worlds_do_not_meet():
     one, two = World(), World()
     one.save(), two.save()
