@@ -227,7 +227,7 @@ def equivariance(
     reader: Reader = "",
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="As data.camera=3, or drawing.pairs=500.")] = [],  # noqa: B006
     folds: Annotated[int, typer.Option(min=0, help="Leave so many parts of the drives out in turn; 0: the data's split.")] = 0,
-    layers: Annotated[str, typer.Option(help="Stages, with commas; all for every one. The last if not given.")] = "",
+    layers: Annotated[str, typer.Option(help="Stages, all, or projection (what the loss saw); the last if not given.")] = "",
     seeds: Seeds = 3,
     size: Annotated[int, typer.Option(min=0, help="Pixels that networks are shown; 0 for each one's own.")] = 0,
     out: Annotated[str, typer.Option(metavar="FILE", help="The report; its rows lie beside it as .json.")] = "motion.html",

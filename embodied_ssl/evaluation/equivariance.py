@@ -29,6 +29,7 @@ from embodied_ssl.evaluation.models import Model, open_model, with_own_names
 from embodied_ssl.evaluation.motion.figures import Units, units_of
 from embodied_ssl.evaluation.motion.measurement import Features, measure_network, readable
 from embodied_ssl.evaluation.motion.pairs import LEAST, Drawing, Question, ask
+from embodied_ssl.evaluation.motion.projection import PROJECTION, with_projection
 from embodied_ssl.evaluation.motion.rows import Group, Network, groups_of, rows_of
 from embodied_ssl.evaluation.pictures import Pictures, Progress, silent
 from embodied_ssl.evaluation.run import evaluation_cache
@@ -84,7 +85,7 @@ class Asked:
         reader: which reader opens it; "" for the first that recognises it.
         changes: ``data.KEY=value`` of the reader, ``drawing.KEY=value`` of `Drawing`.
         folds: as in `Drawing`.
-        layers: names of stages, ``all``, or none for the last.
+        layers: names of stages, ``all``, or none for the last; ``projection`` is what the run's loss looked at.
         seeds: how many untrained networks stand beside each architecture.
         size: pixels that networks are shown; 0 for each one's own.
         device: where networks run: cpu, cuda or auto.
@@ -165,7 +166,7 @@ def measure(
         models: each with a name of its own; ``NAME_s0``, ``NAME_s1`` are seeds of one method.
         spec: data with motions.
         drawing: how many pairs, how drives are divided, how many dimensions.
-        layers: names of stages; none for the last, ``all`` for every one.
+        layers: names of stages; none for the last, ``all`` for every one, ``projection`` for what the run's loss looked at.
         random_seeds: of the untrained networks beside.
         device: where networks run.
         cache: a folder that keeps features between calls.
@@ -188,6 +189,7 @@ def measure(
         try:
             how = of_views(model.preprocessing)
             table = extract(model.backbone, how, pictures, device, on_progress=on_progress, model=model.name, cache=cache)
+            table = with_projection(table, model) if PROJECTION in layers else table
         except UserError as refusal:  # a network that diverged does not stop the others
             left_out[model.name] = str(refusal)
             continue
@@ -236,7 +238,7 @@ def _networks(models: Sequence[Model], random_seeds: Sequence[int]) -> Iterator[
 
 def _layers(table: FeatureTable, wanted: Sequence[str]) -> Sequence[str]:
     if "all" in wanted:
-        return table.layers
+        return [name for name in table.layers if name != PROJECTION or PROJECTION in wanted]
     for name in wanted:
         if name not in table.layers:
             raise UserError(f"{table.model} has no layer '{name}'{suggest(name, [*table.layers, 'all'])}")

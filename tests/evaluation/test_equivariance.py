@@ -12,6 +12,7 @@ import torch
 from made_up import MemoryFrames
 from torch import Tensor, nn
 
+from embodied_ssl.checkpoint import save_checkpoint
 from embodied_ssl.cli import main
 from embodied_ssl.datasets.drives import CommandTrack, Drive, Drives
 from embodied_ssl.datasets.io.numbered import tour
@@ -21,8 +22,10 @@ from embodied_ssl.datasets.picture_folder import PictureFolder
 from embodied_ssl.datasets.source import DataSpec, Source, Split
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.equivariance import Equivariance, measure, method_of
+from embodied_ssl.evaluation.features import FeatureTable
 from embodied_ssl.evaluation.models import Model, OneStage, open_model
 from embodied_ssl.evaluation.motion.pairs import LEAST, Drawing, Question, ask
+from embodied_ssl.evaluation.motion.projection import with_projection
 from embodied_ssl.evaluation.motion.rows import PROBE, PROTOCOL, said
 from embodied_ssl.evaluation.motion.table import format_table
 from embodied_ssl.evaluation.pictures import Preprocessing
@@ -340,3 +343,49 @@ def test_mistakes_are_one_line(
 def test_pictures_have_no_motions(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no motions; give drives"):
         ask(PictureFolder.tiny(tmp_path / "pictures"), Drawing())
+
+
+# --- the space that the loss saw --------------------------------------------------------------------------------------
+
+
+def trained(folder: Path, learner: dict[str, Tensor]) -> Model:
+    save_checkpoint(folder / "checkpoints" / "last.pt", 0, 1, {}, learner, {})
+    return replace(network("run", Columns()), about={"given": str(folder)})
+
+
+def columns_table() -> FeatureTable:
+    features = generator("projection").normal(size=(20, 16)).astype(np.float32)
+    return FeatureTable("run", {"output": features}, np.full(20, -1), ("a",) * 20)
+
+
+def test_the_projection_is_the_one_that_was_trained(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    linear = nn.Linear(16, 5)
+    learner = {f"method.tasks.a.project.{name}": value.detach() for name, value in linear.named_parameters()}
+    table = with_projection(columns_table(), trained(tmp_path, learner))
+    expected = linear(torch.from_numpy(table.features["output"])).detach().numpy()
+    np.testing.assert_allclose(table.features["projection"], expected, atol=1e-6)
+    assert table.last == "projection"
+    without_bias = {"method.project.weight": linear.weight.detach()}
+    table = with_projection(columns_table(), trained(tmp_path, without_bias))
+    np.testing.assert_allclose(table.features["projection"], expected - linear.bias.detach().numpy(), atol=1e-6)
+
+
+def test_an_untrained_networks_projection_is_drawn_by_its_seed() -> None:
+    nets = [replace(network("random", Columns()), role="random", pretrain_seed=seed) for seed in (0, 0, 1)]
+    state = torch.random.get_rng_state()
+    a, b, c = (with_projection(columns_table(), net).features["projection"] for net in nets)
+    assert torch.equal(state, torch.random.get_rng_state())
+    np.testing.assert_array_equal(a, b)
+    assert a.shape == (20, 64)
+    assert np.abs(a - c).max() > 0.1
+
+
+def test_a_network_without_a_projection_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="only such have a projection"):
+        with_projection(columns_table(), network("columns", Columns()))
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="projects no vector of 16 numbers"):
+        with_projection(columns_table(), trained(tmp_path, {"method.head.weight": torch.zeros(3, 16)}))
+    with pytest.raises(UserError, match="projects no vector of 16 numbers"):
+        with_projection(columns_table(), trained(tmp_path, {"method.project.weight": torch.zeros(3, 64)}))
