@@ -28,7 +28,7 @@ CATALOG = re.compile(r"catalog_(\d+)\.catalog")
 ACCEPTED = "folders holding catalog_N.catalog and images/"
 GAP_SECONDS = 0.5  # a longer pause between two frames starts another recording
 COMMANDS = "throttle seconds, steering seconds"
-DEVIATIONS = "throttle and steering, each in its tub's deviations, times seconds"
+DEVIATIONS = "throttle and steering in deviations of the tub, times seconds"
 STUCK = 3  # as many pictures in a row with the same bytes come from a camera that is stuck: no two that were taken are the same
 
 

@@ -174,8 +174,8 @@ def patterns(
         plot.invert_xaxis()
     plot.margins(0.18)
     ends = (axes[across].more, axes[across].less) if left_is_more else (axes[across].less, axes[across].more)
-    label = f"{ends[0]} ← {_words(axes[across].name)} → {ends[1]}{f'   [{unit}]' if unit else ''}"
-    plot.set_xlabel(_plain(label), fontsize=8, color=INK)
+    label = f"{ends[0]} ← {_words(axes[across].name)} → {ends[1]}"
+    plot.set_xlabel("\n".join([_plain(label), *([_plain(unit)] if unit else [])]), fontsize=8, color=INK)
     plot.set_ylabel(_plain(_words(axes[up].name)), fontsize=8, color=INK)
     _calm(plot)
     return figure
