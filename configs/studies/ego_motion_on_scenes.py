@@ -4,10 +4,12 @@ Every method sees as many pictures, from the same drives, through the same netwo
 of each. Judged on scenes with 6 and 20 labels a class, ten draws, as in Jayaraman and Grauman 2015 (6 a class on SUN397).
 
 Data: donkeycar tubs in TUBS, 15-Scene in SCENES (environment variables). With KITTI (odometry sequences) and ROOMS (7-Scenes)
-too, one more row learns from all three: each has its own motion patterns and maps, since their motions have different units.
+too, two more rows learn from all three: each has its own motion patterns and maps, since their motions have different units.
+With DRIVES (KITTI raw layout, as `embodied-ssl simulate --task drive` writes it) instead of TUBS, all learn from those.
 Time: on 2 CPU cores, each with a --shard of its own, about 40 minutes; 27,264 frames a run, those of 2.5 minutes of one core.
 Command: TUBS=.. KITTI=.. ROOMS=.. SCENES=.. embodied-ssl study configs/studies/ego_motion_on_scenes.py --out runs/ego_motion
-    and for the features themselves: embodied-ssl equivariance runs/ego_motion/runs/* --on TUBS --out runs/ego_motion/motion.html
+    and for the features themselves: embodied-ssl equivariance runs/ego_motion/runs/{equivariance,drlim}_s* --on TUBS
+    --set data.in_deviations=true --size 64 --layers layer4,projection
 """
 
 import os
@@ -19,6 +21,7 @@ from embodied_ssl.configs import ego_motion_classification, ego_motion_equivaria
 from embodied_ssl.datasets.class_folder import ClassFolder
 from embodied_ssl.datasets.donkeycar import Donkeycar
 from embodied_ssl.datasets.kitti_odometry import KittiOdometry
+from embodied_ssl.datasets.kitti_raw import KittiRaw
 from embodied_ssl.datasets.pose_folders import PoseFolders
 from embodied_ssl.datasets.source import DataSpec
 from embodied_ssl.evaluation.protocols.knn import Knn
@@ -28,7 +31,9 @@ from embodied_ssl.methods.multi_task import MultiTaskConfig, Task
 from embodied_ssl.optim import AdamW
 from embodied_ssl.study import Study
 
-cars = Donkeycar(os.environ.get("TUBS", ""), in_deviations=True)
+cars: DataSpec = Donkeycar(os.environ.get("TUBS", ""), in_deviations=True)
+if os.environ.get("DRIVES"):
+    cars = KittiRaw(os.environ["DRIVES"])
 others: dict[str, DataSpec] = {}
 if os.environ.get("KITTI") and os.environ.get("ROOMS"):
     others = {"road": KittiOdometry(os.environ["KITTI"]), "hand": PoseFolders(os.environ["ROOMS"])}
@@ -58,10 +63,10 @@ runs = {
     ),
 }
 if others:
-    sizes = {"cars": 64, "road": 8, "hand": 24}
-    runs["equivariance_three_sources"] = together(
-        {name: Task(equivariance, weight=size / 96, batch_size=size) for name, size in sizes.items()}, {"cars": cars, **others}
-    )
+    for name, method, frames in (("equivariance", equivariance, 2), ("drlim", drlim, 3)):
+        shares = {"cars": 2 / 3, "road": 1 / 12, "hand": 1 / 4}
+        tasks = {where: Task(method, weight=share, batch_size=round(192 * share / frames)) for where, share in shares.items()}
+        runs[f"{name}_three_sources"] = together(tasks, {"cars": cars, **others})
 
 study = Study(
     runs={name: replace(run, held_out_every=0) for name, run in runs.items()},
