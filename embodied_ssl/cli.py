@@ -236,8 +236,8 @@ def equivariance(
     json_file: Json = "",
 ) -> None:
     """Ask how features change as the camera moves: by a map of the motion, or by something else; beside untrained networks."""
-    from embodied_ssl.evaluation.equivariance import Asked, examine
     from embodied_ssl.evaluation.motion.table import format_table
+    from embodied_ssl.moving import Asked, examine
     from embodied_ssl.progress import shown
 
     asked = Asked(on, reader, tuple(set_), folds, tuple(_words(layers)), seeds, size, device, cache)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,20 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from embodied_ssl import discover
 from embodied_ssl.backbones import untrained
 from embodied_ssl.datasets.source import DataSpec
-from embodied_ssl.distributed import choose_device
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.evaluation.exhibits import of_views
 from embodied_ssl.evaluation.features import FeatureTable, extract
-from embodied_ssl.evaluation.models import Model, open_model, with_own_names
+from embodied_ssl.evaluation.models import Model
 from embodied_ssl.evaluation.motion.figures import Units, units_of
 from embodied_ssl.evaluation.motion.measurement import Features, measure_network, readable
 from embodied_ssl.evaluation.motion.pairs import LEAST, Drawing, Question, ask
 from embodied_ssl.evaluation.motion.projection import PROJECTION, with_projection
 from embodied_ssl.evaluation.motion.rows import Group, Network, groups_of, rows_of
 from embodied_ssl.evaluation.pictures import Pictures, Progress, silent
-from embodied_ssl.evaluation.run import evaluation_cache
-from embodied_ssl.evaluation.scores import Score, save_scores
+from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.transfer import random_name
-from embodied_ssl.inspection import spec_at
-from embodied_ssl.settings import override
 
 MOST_NAMED = 6  # missing directions in a note
 PLENTY = 5  # training pairs a dimension, below which a note says so
@@ -74,79 +69,6 @@ class Equivariance:
         bad = self.question.bad
         unread = [f"{len(bad)} items could not be read, the first: {bad[0]}; the report names them"] if bad else []
         return [*self.notes, *left_out, *unread]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What to do, as the command line says it.
-
-    Args:
-        on: a folder of drives.
-        reader: which reader opens it; "" for the first that recognises it.
-        changes: ``data.KEY=value`` of the reader, ``drawing.KEY=value`` of `Drawing`.
-        folds: as in `Drawing`.
-        layers: names of stages, ``all``, or none for the last; ``projection`` is what the run's loss looked at.
-        seeds: how many untrained networks stand beside each architecture.
-        size: pixels that networks are shown; 0 for each one's own.
-        device: where networks run: cpu, cuda or auto.
-        cached: keep features between calls.
-    """
-
-    on: str
-    reader: str = ""
-    changes: tuple[str, ...] = ()
-    folds: int = 0
-    layers: tuple[str, ...] = ()
-    seeds: int = 3
-    size: int = 0
-    device: str = "auto"
-    cached: bool = True
-
-
-def open_drives(root: str, reader: str = "", changes: Sequence[str] = ()) -> tuple[DataSpec, Drawing]:
-    """The reader of a folder and what to draw from it, with ``data.KEY=value`` and ``drawing.KEY=value`` applied.
-
-    Raises:
-        UserError: no such folder, reader or setting, or nothing here reads the folder.
-    """
-    if reader:
-        known = {kind.__name__: kind for kind in discover.specs()}
-        if reader not in known:
-            raise UserError(f"no reader is called '{reader}'{suggest(reader, known)}; see `embodied-ssl list datasets`")
-        spec = known[reader](root=root)  # type: ignore[call-arg]
-    else:
-        spec = spec_at(root)
-    both: Mapping[str, Any] = {"data": spec, "drawing": Drawing()}
-    for change in changes:
-        both = override(both, change)
-    return both["data"], both["drawing"]
-
-
-def examine(models: Sequence[str], asked: Asked, out: Path, on_progress: Progress = silent) -> Equivariance:
-    """Open what was named, measure it, and write the report and beside it the rows as ``.json``.
-
-    Raises:
-        UserError: what is named cannot be opened or measured, or ``out`` is no .html file.
-    """
-    from embodied_ssl.report.motion_report import write_motion_report
-
-    if out.suffix != ".html":
-        raise UserError(f"'{out}' must end in .html")
-    spec, drawing = open_drives(asked.on, asked.reader, asked.changes)
-    opened = with_own_names([open_model(given, size=asked.size) for given in models])
-    found = measure(
-        opened,
-        spec,
-        replace(drawing, folds=asked.folds or drawing.folds),
-        layers=asked.layers,
-        random_seeds=range(asked.seeds),
-        device=choose_device(asked.device),
-        cache=evaluation_cache() if asked.cached else None,
-        on_progress=on_progress,
-    )
-    write_motion_report(out, found)
-    save_scores(out.with_suffix(".json"), found.scores)
-    return found
 
 
 def measure(
