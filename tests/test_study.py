@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from test_commands import run_command
 from tiny_runs import tiny_run
 
@@ -130,6 +131,24 @@ def test_one_seed_keeps_its_own_interval() -> None:
     (row,) = join([(Row("a", 0), [score])])
     assert (row.model, row.value, row.interval) == ("a", 0.5, (0.4, 0.6))
     assert "50.0 [40.0, 60.0]" in markdown([row])
+
+
+def test_the_first_method_is_held_against_the_others_over_seeds() -> None:
+    def cell(name: str, seed: int, value: float) -> tuple[Row, list[Score]]:
+        settings = {"choice": "last"}
+        score = Score(
+            f"{name}_s{seed}", "run", "toy", "knn", "l", "accuracy", value, None, None, 100, None, seed, settings, main=True
+        )
+        return Row(name, seed), [score]
+
+    values = {"ours": (0.50, 0.53, 0.52), "theirs": (0.40, 0.44, 0.39), "once": (0.1,)}
+    rows = join([cell(name, seed, value) for name, own in values.items() for seed, value in enumerate(own)])
+    (found,) = [row for row in rows if row.metric == "minus_other"]
+    expected = stats.ttest_ind(values["ours"], values["theirs"], equal_var=False).confidence_interval()
+    assert (found.model, found.settings["against"]) == ("ours", "theirs")
+    assert found.value == pytest.approx(np.mean(values["ours"]) - np.mean(values["theirs"]))
+    assert found.interval == pytest.approx((expected.low, expected.high))
+    assert "| ours | theirs: knn, last layer | +10.7 " in markdown(rows)
 
 
 def test_mistakes_are_one_line(study: Study, tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def join(cells: Cells) -> list[Score]:
     """One row a method and figure: mean over seeds with Student's interval; of one seed, its own interval.
 
     Baselines, which are the same in every cell of a target, stand once. The difference to random init is Welch's over both
-    sides' seeds where the method has two or more, and otherwise that one network's, paired by picture.
+    sides' seeds where the method has two or more, and otherwise that one network's, paired by picture. The study's first method
+    is held against each other one too, where both have two seeds or more.
     """
     rows: dict[tuple[Any, ...], Score] = {}
     own: dict[tuple[Any, ...], list[Score]] = {}
@@ -60,7 +61,7 @@ def join(cells: Cells) -> list[Score]:
                 rows[_identity(score)] = score
     methods = [_over_seeds(key[0], found) for key, found in own.items() if found[0].main or found[0].metric == "minus_random"]
     baselines = list(rows.values())
-    return [*(_against_seeds(row, own, baselines) for row in methods), *baselines]
+    return [*(_against_seeds(row, own, baselines) for row in methods), *_first_against_others(own), *baselines]
 
 
 def markdown(scores: Sequence[Score]) -> str:
@@ -73,11 +74,19 @@ def markdown(scores: Sequence[Score]) -> str:
         shown = headline(here)
         for group in dict.fromkeys(map(_group, shown)):
             parts.append(_table([score for score in shown if _group(score) == group]))
-        differences = [score for score in here if score.metric == "minus_random"]
-        if differences:
-            lines = [(s.model, column(s), format_value(s), str(s.settings.get("interval", "")), verdict(s)) for s in differences]
-            parts.append(_lines(("model", "minus random init", "points", "interval", "says"), lines))
-    return "\n\n".join(parts) + "\n"
+        parts += [_differences(here, metric) for metric in ("minus_random", "minus_other")]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _differences(scores: Sequence[Score], metric: str) -> str:
+    """One line a difference; "" where there is none."""
+    found = [score for score in scores if score.metric == metric]
+    random = metric == "minus_random"
+    head = ("model", "minus random init" if random else "minus", "points", "interval", "says")
+    of = [column(s) if random else f"{s.settings['against']}: {column(s)}" for s in found]
+    over = [str(s.settings.get("interval", "")) for s in found]
+    lines = [(s.model, what, format_value(s), how, verdict(s)) for s, what, how in zip(found, of, over, strict=True)]
+    return _lines(head, lines) if found else ""
 
 
 def _group(score: Score) -> tuple[str, str]:
@@ -128,6 +137,20 @@ def _against_seeds(row: Score, own: dict[tuple[Any, ...], list[Score]], baseline
     # Both sides' seeds are in this interval, so nothing is left for the reach of one more untrained seed to say.
     settings = {**row.settings, "interval": "Welch's t over seeds", "seed_reach": 0.0, "untrained_reach": seed_reach(random)}
     return difference_row(row, "minus_random", welch(values, random), settings)
+
+
+def _first_against_others(own: dict[tuple[Any, ...], list[Score]]) -> list[Score]:
+    """Main figures of the first method less those of each other, over both sides' seeds."""
+    names = list(dict.fromkeys(key[0] for key in own))
+    rows = []
+    for (name, *which), found in own.items():
+        for other in names[1:] if name == names[0] and found[0].main else ():
+            others = own.get((other, *which), [])
+            if min(len(found), len(others)) >= 2:
+                estimate = welch([score.value for score in found], [score.value for score in others])
+                settings = {**found[0].settings, "against": other, "seeds": len(found), "interval": "Welch's t over seeds"}
+                rows.append(difference_row(_over_seeds(name, found), "minus_other", estimate, settings))
+    return rows
 
 
 def _every(score: Score) -> str:
