@@ -48,6 +48,7 @@ class Wanted:
     ) -> None:
         self.known = index.pts
         self.keyframes = index.keyframes
+        self.begins = index.begins
         self.order: list[int] = index.pts[list(numbers)].tolist()
         self.times = frozenset(self.order)
         self.until = max(self.order, default=0)
@@ -73,7 +74,7 @@ class Wanted:
         """
         if self.full and self._is_known(time):
             return True
-        if self.keyframe_of(time) == time:
+        if time in self.begins:
             self.keyframe = time
         if time in self.missing:
             self.missing.remove(time)
@@ -116,7 +117,6 @@ class Reader:
         self.path = path
         self.index = index
         self.shrink = shrink
-        self.keyframes = frozenset(index.keyframes.tolist())
         self.wanted = Wanted(index)
         self.sparing = not index.errors and not index.by_order
         self._open()
@@ -133,7 +133,7 @@ class Reader:
             self.container.seek(time, stream=self.stream, backward=True)
             self.packets.put_back(None)
         # From the beginning, see the file as the index did; elsewhere begin only at keyframes that proved to be such.
-        believed = None if time is None else self.keyframes
+        believed = None if time is None else self.index.begins
         self.sweep = Sweep(self.container, self.stream, self.index.by_order, believed, self.packets)
         self.frames = iter(self.sweep)
         self.last: int | None = None
@@ -143,7 +143,7 @@ class Reader:
         self.wanted.full = False
         self.stream.codec_context.flush_buffers()
         begin = self.wanted.keyframe_of(int(self.index.pts[number]))
-        self.sweep = Sweep(self.container, self.stream, False, self.keyframes, self.packets, begin)
+        self.sweep = Sweep(self.container, self.stream, False, self.index.begins, self.packets, begin)
         self.frames = iter(self.sweep)
 
     def close(self) -> None:
@@ -186,16 +186,18 @@ class Reader:
 
     def _on_the_way(self, number: int) -> bool:
         """Whether decoding on is cheaper than seeking to the nearest keyframe."""
-        if self.last is None or self.last >= self.index.pts[number]:
+        time = int(self.index.pts[number])
+        if self.last is None or self.last >= time:
             return False
-        before = self._keyframes_before(number)
-        nearest = self.index.keyframes[before - 1] if before else self.index.pts[0]
-        here, there = np.searchsorted(self.index.pts, [self.last, nearest])
+        begin = self.wanted.keyframe_of(time)
+        if begin is None or begin <= self.last:
+            return True
+        here, there = self.index.pts.searchsorted([self.last, begin])
         return bool(number - here <= number - there + SEEK_COST)
 
     def _forward(self, number: int) -> VideoFrame | None:
         """Decode on to a frame's time; None when the run begins after it, passes it by, or shows something else there."""
-        wanted = self.index.pts[number]
+        wanted = int(self.index.pts[number])
         while True:
             self.sweep.needless = self.wanted.leave_out if self.sparing and self.tells_needless else None
             self.sweep.enough = self.wanted.enough if self.sparing else None
@@ -253,7 +255,8 @@ def upright(frame: VideoFrame, rotation: int, size: tuple[int, int], resize: Vid
     kind = "rgb24" if (height, width) == (frame.height, frame.width) else "gbrp"
     # threads=1: else swscale keeps a pool of threads alive per frame, and a fork hangs on them.
     scaled = resize.reformat(frame, width=width, height=height, format=kind, interpolation=how, threads=1)
-    return np.rot90(scaled.to_ndarray() if kind == "rgb24" else _packed(scaled), rotation)
+    pixels = np.asarray(scaled.to_ndarray(), np.uint8) if kind == "rgb24" else _packed(scaled)
+    return np.rot90(pixels, rotation) if rotation else pixels
 
 
 def _packed(frame: VideoFrame) -> Pixels:

@@ -81,6 +81,11 @@ class VideoIndex:
         return self.pts.astype(np.float64) * float(self.time_base)
 
     @cached_property
+    def begins(self) -> frozenset[int]:
+        """The times of ``keyframes``, to ask about one quickly."""
+        return frozenset(self.keyframes.tolist())
+
+    @cached_property
     def least_gap(self) -> float:
         """The shortest time between two frames in seconds; 1 where there is one frame only."""
         return float(np.diff(self.seconds).min()) if len(self) > 1 else 1.0

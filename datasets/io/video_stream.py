@@ -6,6 +6,7 @@ FFmpeg conceals lost data without a word, so after a packet that fails nothing i
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
@@ -87,11 +88,8 @@ class Packets:
         self._back: Packet[Any] | None = None
 
     def __iter__(self) -> Iterator[Packet[Any]]:
-        return self
-
-    def __next__(self) -> Packet[Any]:
         packet, self._back = self._back, None
-        return next(self._source) if packet is None else packet
+        return self._source if packet is None else itertools.chain([packet], self._source)
 
     def put_back(self, packet: Packet[Any] | None) -> None:
         """Have this one come next; None for whatever the container gives next, after it has been moved."""
@@ -141,12 +139,13 @@ class Sweep:
         self.enough: Callable[[int], bool] | None = None
         self.ended_early = False
         self._skipping = False
-        stream.codec_context.skip_frame = "DEFAULT"  # a sweep before this one may have ended while passing frames over
+        self._decoder = stream.codec_context
+        self._decoder.skip_frame = "DEFAULT"  # a sweep before this one may have ended while passing frames over
+        self._counts_lengths = counts_lengths(self._decoder.extradata)
         self._by_order = by_order
         self._container = container
         self._source = Packets(container, stream) if packets is None else packets
         self._begin = begin
-        self._stream = stream
         self._believed = keyframes
         self._last_key: int | None = None  # as the container says
         self._sound: set[int] = set()  # times of packets decoded with all they refer to, whose frames are still to come
@@ -154,8 +153,8 @@ class Sweep:
 
     def __iter__(self) -> Iterator[tuple[int, VideoFrame]]:
         count, last = 0, None
-        for packet in self._packets():
-            for frame in self._decode(packet):
+        for packet, put in self._packets():
+            for frame in self._decode(packet, put):
                 time = stamp(frame)
                 if not self._is_sound(frame, time):
                     continue
@@ -182,63 +181,55 @@ class Sweep:
         self._sound.discard(time)
         return known
 
-    def _packets(self) -> Iterator[Packet[Any]]:
-        """Packets from the first keyframe on, then the empty one that flushes the decoder."""
+    def _packets(self) -> Iterator[tuple[Packet[Any], int | None]]:
+        """Packets and their times from the first keyframe on, then the empty one that flushes the decoder."""
         try:
             for packet in self._source:
                 time = stamp(packet)
                 if self.start is None:
-                    if not self._is_key(packet) or (self._begin is not None and time is not None and time < self._begin):
+                    if not self._is_key(packet, time) or (self._begin is not None and time is not None and time < self._begin):
                         continue
                     self.start = time
                 if self.enough is not None and time is not None and self.enough(time):
                     self._source.put_back(packet)
                     self.ended_early = True
-                    yield Packet(0)
+                    yield Packet(0), None
                     return
-                yield packet
+                yield packet, time
         except (av.error.FFmpegError, IndexError) as error:  # IndexError: PyAV, when a damaged file drops its streams
             if isinstance(error, OSError):  # the disk or network failed, which says nothing about the file
                 raise BadItem(self._container.name, f"cannot be read ({error.strerror})") from None
             self.errors += 1  # the container breaks off here; what is still in the decoder is good
-            yield Packet(0)
+            yield Packet(0), None
 
-    def _is_key(self, packet: Packet[Any]) -> bool:
-        time = stamp(packet)
+    def _is_key(self, packet: Packet[Any], time: int | None) -> bool:
         return packet.is_keyframe and time is not None and (self._believed is None or time in self._believed)
 
-    def _decode(self, packet: Packet[Any]) -> list[VideoFrame]:
+    def _decode(self, packet: Packet[Any], time: int | None) -> list[VideoFrame]:
         """The frames that come out when this packet goes in, with the book kept on which are sound."""
         flushing = packet.size == 0
         try:
             if packet.is_corrupt:
                 raise av.error.InvalidDataError(0, "corrupt packet")
-            needless = self._pass_over(packet)
-            frames: list[Any] = self._stream.codec_context.decode(None if flushing else packet)
+            needless = time is not None and self.needless is not None and self.needless(time)
+            if needless and self._counts_lengths and is_referred_to_by_none(packet):
+                return []
+            if needless != self._skipping:
+                self._decoder.skip_frame = "NONREF" if needless else "DEFAULT"
+                self._skipping = needless
+            frames: list[Any] = self._decoder.decode(None if flushing else packet)
         except av.error.FFmpegError:
             if not flushing:
                 self.errors += 1
                 self._trusted_from = None
             return []
-        if not flushing:
-            self._note(packet, needless)
+        if time is not None and not flushing:
+            self._note(packet, time, needless)
         return frames
 
-    def _pass_over(self, packet: Packet[Any]) -> bool:
-        """Tell the decoder whether a packet's frame may be left out."""
-        time = stamp(packet)
-        needless = self.needless is not None and time is not None and self.needless(time)
-        if needless != self._skipping:
-            self._stream.codec_context.skip_frame = "NONREF" if needless else "DEFAULT"
-            self._skipping = needless
-        return needless
-
-    def _note(self, packet: Packet[Any], needless: bool) -> None:
+    def _note(self, packet: Packet[Any], time: int, needless: bool) -> None:
         """Keep the book: a packet that decoded is sound if nothing was lost since the last keyframe, and it was not left out."""
-        time = stamp(packet)
-        if time is None:
-            return
-        if self._is_key(packet):
+        if self._is_key(packet, time):
             self._last_key = time
             if self._trusted_from is None:
                 self._trusted_from = time
@@ -246,3 +237,14 @@ class Sweep:
             self.open_gop = True
         if self._trusted_from is not None and time >= self._trusted_from and not needless:
             self._sound.add(time)
+
+
+def counts_lengths(extradata: bytes | None) -> bool:
+    """Whether H.264 packets say how long their parts are, in four bytes each, as in MP4 and Matroska."""
+    return extradata is not None and len(extradata) > 4 and extradata[0] == 1 and extradata[4] & 3 == 3
+
+
+def is_referred_to_by_none(packet: Packet[Any]) -> bool:
+    """Whether such a packet is one slice that no frame refers to: the decoder, told to leave it out, would do just nothing."""
+    data = memoryview(packet)
+    return len(data) > 4 and data[4] == 1 and int.from_bytes(data[:4], "big") + 4 == len(data)

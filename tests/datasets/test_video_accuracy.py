@@ -19,7 +19,7 @@ from embodied_ssl.datasets.io.numbered import numbered, write_video
 from embodied_ssl.datasets.io.pyav_reader import Wanted
 from embodied_ssl.datasets.io.video import VideoFrames, backend
 from embodied_ssl.datasets.io.video_index import scan
-from embodied_ssl.datasets.io.video_stream import Sweep
+from embodied_ssl.datasets.io.video_stream import Sweep, counts_lengths, is_referred_to_by_none, open_video
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import BadItem, UserError
 
@@ -163,6 +163,21 @@ def test_frames_passed_by_are_not_decoded(film_folder: Path, monkeypatch: pytest
     assert len(came) <= 33
 
 
+@pytest.mark.parametrize("name", ["b_frames.mp4", "open_gop.mp4", "variable.mp4", "ten_bit.mp4", "h264.mkv", "h264.ts"])
+def test_packets_kept_from_the_decoder_are_those_it_would_leave_out(film_folder: Path, name: str) -> None:
+    container, stream = open_video(opened(film_folder, name, "pyav").path)
+    decoder = stream.codec_context
+    with container:
+        packets = [packet for packet in container.demux(stream) if packet.size]
+    alone = {packet.pts for packet in packets if is_referred_to_by_none(packet)}
+    decoder.skip_frame = "NONREF"
+    came = {frame.pts for packet in [*packets, None] for frame in decoder.decode(packet)}
+    left_out = {packet.pts for packet in packets} - came
+    assert len(left_out) > 20
+    assert alone == (left_out if counts_lengths(decoder.extradata) else set())
+    assert counts_lengths(decoder.extradata) == (name != "h264.ts")
+
+
 # Decoding that ends where nothing more is wanted
 
 
@@ -170,7 +185,7 @@ def packets_given(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of packets that decoders are given from now on; 0 where one is emptied."""
     given: list[int] = []
     decode = Sweep._decode
-    monkeypatch.setattr(Sweep, "_decode", lambda self, packet: (given.append(packet.size), decode(self, packet))[1])
+    monkeypatch.setattr(Sweep, "_decode", lambda self, packet, time: (given.append(packet.size), decode(self, packet, time))[1])
     return given
 
 
