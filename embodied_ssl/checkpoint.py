@@ -80,6 +80,16 @@ def adopt_buffers(module: nn.Module, state: Mapping[str, Tensor]) -> None:
             module.get_submodule(owner).register_buffer(leaf, torch.zeros_like(stored).to(buffer.device))
 
 
+def restore(learner: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Fill a learner that was built anew with a run's weights and buffers, to ask it questions.
+
+    The order of an epoch that a method planned (``epoch_plan``) is the trainer's own note and stays out.
+    """
+    own = {name: value for name, value in state.items() if name.rpartition(".")[2] != "epoch_plan"}
+    adopt_buffers(learner, own)
+    learner.load_state_dict(own)
+
+
 @dataclass(frozen=True)
 class Card:
     """What someone needs to use an exported backbone, and to know where it is from."""

@@ -42,9 +42,7 @@ def evaluate_pretext(run_folder: Path, config: str, device: torch.device, worker
         load(config)  # makes its classes known
     run: Run = from_json(json.loads(stored["config"]), str(Path(config).resolve().parent) if config else "")[stored["stage"]]
     trained, fresh = _learner(run), _learner(run)
-    state = {name: value for name, value in stored["learner"].items() if not name.endswith("epoch_plan")}  # the trainer's own
-    checkpoints.adopt_buffers(trained, state)
-    trained.load_state_dict(state)
+    checkpoints.restore(trained, stored["learner"])
     tasks: Mapping[str, Method] = trained.method.children_by_name or {"": trained.method}
     sizes: Mapping[str, int] = getattr(trained.method, "batch_sizes", {})
     sources = open_sources(run.data, tasks)

@@ -106,15 +106,15 @@ def drawn(axes: tuple[Axis, ...], *centres: int) -> Figure:
 
 
 def test_the_road_is_seen_from_above() -> None:
-    assert ends(drawn((FORWARD, LEFT_YAW), 0, 1)) == ("left ← left yaw → right   [unit]", "forward", True)
-    assert ends(drawn(SIX, 4, 5)) == ("left ← left yaw → right   [unit]", "forward", True)
+    assert ends(drawn((FORWARD, LEFT_YAW), 0, 1)) == ("left ← left yaw → right\nunit", "forward", True)
+    assert ends(drawn(SIX, 4, 5)) == ("left ← left yaw → right\nunit", "forward", True)
 
 
 def test_other_motions_are_drawn_along_the_axes_that_part_them() -> None:
-    assert ends(drawn((UP, LEFT, UP_PITCH), 1, 2))[:2] == ("sideways left ← left → sideways right   [unit]", "up pitch")
+    assert ends(drawn((UP, LEFT, UP_PITCH), 1, 2))[:2] == ("sideways left ← left → sideways right\nunit", "up pitch")
     elbow, grip = Axis("elbow", "stretch", "bend", 0), Axis("grip", "open", "close", 0)
-    assert ends(drawn((elbow, UP, grip), 0, 2)) == ("bend ← elbow → stretch   [unit]", "grip", False)
-    assert ends(drawn((grip,), 0)) == ("close ← grip → open   [unit]", "grip", False)
+    assert ends(drawn((elbow, UP, grip), 0, 2)) == ("bend ← elbow → stretch\nunit", "grip", False)
+    assert ends(drawn((grip,), 0)) == ("close ← grip → open\nunit", "grip", False)
 
 
 def test_motions_of_no_pattern_are_grey() -> None:

@@ -92,8 +92,7 @@ def open_judge(run: Path) -> GraspJudge:
     name = next((name for name, child in method.children_by_name.items() if isinstance(child, Interaction)), "")
     if not name and not isinstance(method, Interaction):
         raise UserError(f"'{run}' has learnt no grasps ({type(method).__name__}); give a run of the interaction method")
-    checkpoints.adopt_buffers(learner, stored["learner"])
-    learner.load_state_dict(stored["learner"])
+    checkpoints.restore(learner, stored["learner"])
     learner.eval()
     weights = hashlib.sha256(path.read_bytes()).hexdigest()
     if isinstance(method, Interaction):
