@@ -182,6 +182,15 @@ class Method(nn.Module, ABC):
         """Held-out figures from all answers of a pass; give chance beside every figure, as ``chance_NAME``."""
         return {}
 
+    def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
+        """What was asked of a rendered batch and what was answered, as captioned rows of pictures; nothing by default.
+
+        Args:
+            batch: rendered, of as many examples as a row shall have.
+            step: what `forward` made of this batch in eval mode; what is drawn stands in its ``answers``, example by example.
+        """
+        return ()
+
     def describe(self) -> dict[str, object]:
         """What `fit` found, JSON-ready, for the run folder and the report; ``points`` are drawn, the rest is printed too."""
         return {}
