@@ -5,13 +5,30 @@ from __future__ import annotations
 import copy
 import sys
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
-from embodied_ssl.backbones import Backbone, BackboneConfig, names
+from embodied_ssl.backbones import Backbone, BackboneConfig, names, untrained
 from embodied_ssl.errors import UserError
+from embodied_ssl.evaluation.pictures import Pictures, Preprocessing
+from embodied_ssl.evaluation.protocols.few_labels import FewLabels
+from embodied_ssl.evaluation.training.loop import Labelled, Showing, train
 
-WIDTHS = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "alexnet": 256, "conv4": 64, "convnet_quick": 1024}
+WIDTHS = {
+    "alexnet": 256,
+    "conv4": 64,
+    "convnet_quick": 1024,
+    "nin": 192,
+    "nin3": 192,
+    "nin5": 192,
+    "resnet18": 512,
+    "resnet34": 512,
+    "resnet50": 2048,
+}
+CPU = torch.device("cpu")
+STAGES = {"convnet_quick": 3, "conv4": 4, "nin": 4, "nin3": 3}
 
 
 @pytest.fixture(params=names(), scope="module")
@@ -32,7 +49,7 @@ def test_the_width_is_the_vectors(backbone: Backbone) -> None:
 def test_there_is_a_map_for_every_stage_in_order(backbone: Backbone) -> None:
     maps = backbone(look(backbone)).maps
     assert tuple(maps) == backbone.stages
-    assert len(maps) == {"convnet_quick": 3, "conv4": 4}.get(backbone.name, 5)
+    assert len(maps) == STAGES.get(backbone.name, 5)
 
 
 def test_maps_only_shrink_on_the_way_down(backbone: Backbone) -> None:
@@ -59,6 +76,72 @@ def test_the_quick_net_is_as_published() -> None:
     assert torch.equal(features.vector, features.maps["conv3"].flatten(1))
     filters = [(32, 3), (32, 32), (64, 32)]
     assert sum(p.numel() for p in backbone.parameters()) == sum(o * i * 25 + o for o, i in filters) == 79_328
+
+
+# RotNet's network in network
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("nin3", 3), ("nin", 4), ("nin5", 5)])
+def test_the_nin_is_rotnets(name: str, blocks: int) -> None:
+    """Maps and weights of every block as its table says; no convolution has a bias."""
+    backbone = BackboneConfig(name).build().eval()
+    maps = backbone(look(backbone, size=32)).maps
+    assert [tuple(one.shape[1:]) for one in maps.values()] == [(96, 16, 16), *[(192, 8, 8)] * (blocks - 1)]
+    assert list(maps) == [f"block{number}" for number in range(1, blocks + 1)]
+    first = 3 * 192 * 25 + 192 * 160 + 160 * 96 + 2 * (192 + 160 + 96)  # the last of each sum: BatchNorm's scale and shift
+    second = 96 * 192 * 25 + 2 * 192 * 192 + 2 * 3 * 192
+    later = 192 * 192 * 9 + 2 * 192 * 192 + 2 * 3 * 192
+    assert sum(p.numel() for p in backbone.parameters()) == first + second + (blocks - 2) * later
+    assert not any(isinstance(m, torch.nn.Conv2d) and m.bias is not None for m in backbone.modules())
+
+
+def test_the_nin_is_what_its_layers_say_one_after_another() -> None:
+    """A slow reading of the paper's table, with no module of ours in it."""
+    backbone = BackboneConfig("nin").build().eval()
+    x = look(backbone, size=33)
+    expected = {}
+    for block, kernel in (("block1", 5), ("block2", 5), ("block3", 3), ("block4", 3)):
+        state = backbone.net.get_submodule(block).state_dict()
+        for number, side in enumerate((kernel, 1, 1)):
+            norm = f"{3 * number + 1}"
+            x = F.conv2d(x, state[f"{3 * number}.weight"], padding=side // 2)
+            x = (x - state[f"{norm}.running_mean"].view(-1, 1, 1)) / (state[f"{norm}.running_var"].view(-1, 1, 1) + 1e-5).sqrt()
+            x = F.relu(x * state[f"{norm}.weight"].view(-1, 1, 1) + state[f"{norm}.bias"].view(-1, 1, 1))
+        if block == "block1":
+            x = F.max_pool2d(F.pad(x, (1, 1, 1, 1), value=-torch.inf), 3, 2)
+        if block == "block2":
+            x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1)), 3, 2)
+        expected[block] = x
+    maps = backbone(look(backbone, size=33)).maps
+    for block, one in expected.items():
+        torch.testing.assert_close(maps[block], one, rtol=1e-4, atol=1e-5)
+
+
+def test_the_nin_starts_as_he_et_al_draw() -> None:
+    """Standard deviation sqrt(2 / (k k out)) in every convolution."""
+    torch.manual_seed(0)
+    for module in BackboneConfig("nin").build().modules():
+        if isinstance(module, torch.nn.Conv2d):
+            expected = (2 / (module.kernel_size[0] ** 2 * module.out_channels)) ** 0.5
+            assert float(module.weight.detach().std()) == pytest.approx(expected, rel=0.03)
+            assert float(module.weight.detach().mean()) == pytest.approx(0, abs=0.05 * expected)
+
+
+def test_rotnet_semi_block2_gives_192_x_8_x_8_and_the_trunk_stays_to_the_bit() -> None:
+    """Row "RotNet semi" of the oracle table, through the protocol itself: a new block learns on block 2 of four."""
+    protocol = FewLabels(shots=(2,), examples=8, showing=Showing(batch_size=4, precision="fp32"))
+    backbone = untrained(BackboneConfig("nin"), 0)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 36, 36, 3), np.uint8)
+    pictures = Pictures(pixels, np.arange(4, dtype=np.intp), np.array([0, 0, 1, 1]), tuple("abcd"))
+    data = Labelled(pictures, pictures.rows, 2, Preprocessing(32, 36))
+    model, groups, stage = protocol.model(copy.deepcopy(backbone), 32, 2, "semi")
+    assert stage == "block2"  # the middle of four
+    assert model.backbone.eval()(torch.zeros(1, 3, 32, 32)).maps[stage].shape == (1, 192, 8, 8)
+    head = copy.deepcopy(model.head.state_dict())
+    train(model, groups, [protocol.phase(len(groups), len(data))], data, protocol.showing, protocol.optimizer, CPU, "semi")
+    after = model.backbone.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in backbone.state_dict().items())
+    assert not any(torch.equal(value, head[name]) for name, value in model.head.state_dict().items() if "num" not in name)
 
 
 @pytest.mark.parametrize("name", ["alexnet", "convnet_quick", "resnet18"])
@@ -132,7 +215,7 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"no backbone 'resnet81', did you mean 'resnet18'\?"):
         BackboneConfig("resnet81").build()
     with pytest.raises(
-        UserError, match=r"no backbone 'qq'; there is alexnet, conv4, convnet_quick, resnet18, resnet34, resnet50"
+        UserError, match=r"no backbone 'qq'; there is alexnet, conv4, convnet_quick, nin, nin3, .*, resnet18, resnet34, resnet50"
     ):
         BackboneConfig("qq").build()
 

@@ -1,0 +1,77 @@
+"""Which network, by name: what a run's config and an exported backbone's card say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+
+from embodied_ssl.backbones.backbone import Backbone
+from embodied_ssl.backbones.nin import nin
+from embodied_ssl.backbones.small_nets import alexnet, conv4, convnet_quick
+from embodied_ssl.backbones.timm_nets import of_timm
+from embodied_ssl.backbones.torchvision_nets import of_torchvision, resnet
+from embodied_ssl.errors import UserError, suggest
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Which network, by name.
+
+    Args:
+        name: one of `names()`, ``torchvision:NAME``, or ``timm:NAME`` with the timm extra installed.
+        channels: input channels.
+        stem: of a ResNet: ``large`` (7x7 stride 2 and max-pool: ImageNet) or ``small`` (3x3, no pool: 32-pixel pictures).
+    """
+
+    name: str = "resnet18"
+    channels: int = 3
+    stem: Literal["large", "small"] = "large"
+
+    def __post_init__(self) -> None:
+        if self.channels < 1:
+            raise UserError(f"backbone.channels is {self.channels}; give at least 1")
+
+    def build(self) -> Backbone:
+        """A freshly initialised backbone; draws from torch's global generator.
+
+        Raises:
+            UserError: no such backbone.
+        """
+        if self.name.startswith("timm:"):
+            return of_timm(self)
+        if self.name.startswith("torchvision:"):
+            return of_torchvision(self)
+        if self.name not in _BUILDERS:
+            raise UserError(f"no backbone '{self.name}'{suggest(self.name, names())}")
+        return _BUILDERS[self.name](self)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def untrained(config: BackboneConfig, seed: int) -> Backbone:
+    """A network as it is before any training; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return config.build()
+
+
+def names() -> list[str]:
+    """The built-in backbones."""
+    return sorted(_BUILDERS)
+
+
+_BUILDERS: dict[str, Callable[[BackboneConfig], Backbone]] = {
+    "resnet18": resnet,
+    "resnet34": resnet,
+    "resnet50": resnet,
+    "alexnet": alexnet,
+    "nin": nin,
+    "nin3": nin,
+    "nin5": nin,
+    "convnet_quick": convnet_quick,
+    "conv4": conv4,
+}
