@@ -127,6 +127,7 @@ class Method(nn.Module, ABC):
     needs: ClassVar[frozenset[str]]
     asks: ClassVar[Asks] = Asks()
     coupled: bool = False
+    gives_logits: bool = False  # it is written as `embed` and `objective`, and ``logits`` [B, ..., K] are among the embeddings
     phases: tuple[str, ...] = ("main",)  # trained one after another in every step; the last one answers held-out questions
     view: View
 
@@ -135,11 +136,11 @@ class Method(nn.Module, ABC):
         return self.objective(self.embed(backbone, batch))
 
     def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """For coupled methods: embeddings, each with the examples on the leading axis."""
+        """For methods that are coupled or give logits: embeddings, each with the examples on the leading axis."""
         raise TypeError(f"{type(self).__name__} has neither forward nor embed")
 
     def objective(self, embeddings: dict[str, Tensor]) -> Step:
-        """For coupled methods: the loss of joined embeddings; row i of every entry is from the same example."""
+        """For the same: the loss of joined embeddings; row i of every entry is from the same example."""
         raise TypeError(f"{type(self).__name__} has neither forward nor objective")
 
     def see_through(self, wrap: Callable[[View], View]) -> None:
@@ -152,6 +153,11 @@ class Method(nn.Module, ABC):
 
     def fit(self, source: Source, rng: np.random.Generator) -> None:
         """Once, before training: find what the task needs in the training data and keep it in buffers."""
+
+    @property
+    def looks_before_epochs(self) -> bool:
+        """Whether `before_epoch` is to be called."""
+        return type(self).before_epoch is not Method.before_epoch
 
     def before_epoch(self, backbone: nn.Module, epoch: Epoch) -> Plan | None:
         """Before each epoch: cluster, say. Returning None keeps the usual order."""

@@ -149,8 +149,9 @@ def group_of(parameter: str) -> str:
     """The group of a learner's parameter: ``backbone``, or the method's part it lies in.
 
     ``method.head.weight`` is of group ``head``; of several tasks, ``method.tasks.rotation.head.weight`` is of ``rotation.head``.
+    A task inside another method's ``task`` (`embodied_ssl.methods.consistent`) has the groups that it would have alone.
     """
-    root, part, *rest = parameter.split(".")
+    root, part, *rest = (word for word in parameter.split(".") if word != "task")
     if root == "backbone":
         return "backbone"
     return ".".join(rest[:2]) if part == "tasks" else part

@@ -95,7 +95,7 @@ class Trainer:
         tasks: Mapping[str, Method] = method.children_by_name or {"": method}
         for name, task in tasks.items():
             task.asks.check(backbone, name or type(task).__name__)
-            if _looks_before_epochs(task):
+            if task.looks_before_epochs:
                 task.register_buffer("epoch_plan", torch.empty(0, dtype=torch.int64))
         self.sources = open_sources(run.data, tasks)
         self.bf16 = use_bf16(run.precision, here.device)
@@ -203,7 +203,7 @@ class Trainer:
         return self.learner.method.children_by_name or {"": self.learner.method}
 
     def _clusterers(self) -> dict[str, Method]:
-        return {name: task for name, task in self._tasks().items() if _looks_before_epochs(task)}
+        return {name: task for name, task in self._tasks().items() if task.looks_before_epochs}
 
     def _next_boundary(self) -> int:
         """The step at which some clustering task's epoch ends; the end of the run when there is none."""
@@ -382,10 +382,6 @@ class Trainer:
             self.progress.say(
                 f"left out of {self.options.init}: {len(names)} weights this backbone has no place for ({names[0]}, ...)"
             )
-
-
-def _looks_before_epochs(task: Method) -> bool:
-    return type(task).before_epoch is not Method.before_epoch
 
 
 def _carry_over(learner: Learner, weights: Mapping[str, Tensor]) -> None:

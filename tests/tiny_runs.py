@@ -41,7 +41,7 @@ def tiny(run: Run, folder: Path, **changes: Any) -> Run:
 
 
 def copies(method: Any) -> int:
-    return int(getattr(method, "tuples", 1))
+    return copies(method.task) if hasattr(method, "task") else int(getattr(method, "tuples", 1))
 
 
 def _tiny_method(method: Any) -> Any:
@@ -51,6 +51,8 @@ def _tiny_method(method: Any) -> Any:
             for name, t in method.tasks.items()
         }
         return dataclasses.replace(method, tasks=tasks)
+    if hasattr(method, "task"):
+        return dataclasses.replace(method, task=_tiny_method(method.task))
     small = {"size": 32, "tuples": 2}
     return dataclasses.replace(method, **{k: v for k, v in small.items() if hasattr(method, k)})
 

@@ -66,16 +66,21 @@ class Rotation(Method):
     """Cross-entropy over four turns; log 4 when the network does not know."""
 
     needs = frozenset({"picture"})
+    gives_logits = True
 
     def __init__(self, width: int, view: TurnView) -> None:
         super().__init__()
         self.view = view
         self.head = nn.Linear(width, 4)
 
-    def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
+    def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
         turned = batch["turned"]
-        logits = self.head(backbone(turned.flatten(0, 1)).vector)
-        turn = torch.arange(4, device=logits.device).repeat(len(turned))
+        logits: Tensor = self.head(backbone(turned.flatten(0, 1)).vector)
+        return {"logits": logits.view(-1, 4, 4)}  # [B, turns, answers]
+
+    def objective(self, embeddings: dict[str, Tensor]) -> Step:
+        logits = embeddings["logits"].flatten(0, 1)
+        turn = torch.arange(4, device=logits.device).repeat(len(logits) // 4)
         right = (logits.argmax(1) == turn).float().view(-1, 4).detach()
         return Step(F.cross_entropy(logits.float(), turn), {"accuracy": right.mean()}, answers={"right": right})
 
