@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
+import torchvision
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from embodied_ssl.backbones import Backbone, BackboneConfig, names, untrained
+from embodied_ssl.checkpoint import Card, export_backbone, load_backbone
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.pictures import Pictures, Preprocessing
 from embodied_ssl.evaluation.protocols.few_labels import FewLabels
@@ -20,15 +27,19 @@ WIDTHS = {
     "alexnet": 256,
     "conv4": 64,
     "convnet_quick": 1024,
+    "densenet121": 1024,
+    "googlenet": 1024,
     "nin": 192,
     "nin3": 192,
     "nin5": 192,
     "resnet18": 512,
     "resnet34": 512,
     "resnet50": 2048,
+    "vgg16": 512,
+    "vit_small": 384,
 }
 CPU = torch.device("cpu")
-STAGES = {"convnet_quick": 3, "conv4": 4, "nin": 4, "nin3": 3}
+STAGES = {"convnet_quick": 3, "conv4": 4, "nin": 4, "nin3": 3, "vit_small": 4}
 
 
 @pytest.fixture(params=names(), scope="module")
@@ -55,10 +66,12 @@ def test_there_is_a_map_for_every_stage_in_order(backbone: Backbone) -> None:
 def test_maps_only_shrink_on_the_way_down(backbone: Backbone) -> None:
     sizes = [tuple(one.shape[2:]) for one in backbone(look(backbone)).maps.values()]
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[-1] < sizes[0]
+    assert sizes[-1] < sizes[0] or backbone.name == "vit_small"  # whose places stay as many
 
 
 def test_the_vector_is_the_mean_of_the_last_map(backbone: Backbone) -> None:
+    if backbone.name == "vit_small":
+        return  # its vector is the class token
     features = backbone(look(backbone))
     last = features.maps[backbone.stages[-1]]
     if backbone.name == "convnet_quick":  # of its own, 16 places in a row
@@ -76,6 +89,109 @@ def test_the_quick_net_is_as_published() -> None:
     assert torch.equal(features.vector, features.maps["conv3"].flatten(1))
     filters = [(32, 3), (32, 32), (64, 32)]
     assert sum(p.numel() for p in backbone.parameters()) == sum(o * i * 25 + o for o, i in filters) == 79_328
+
+
+# Networks of other libraries
+
+
+def theirs(name: str) -> Any:
+    """The network as its own library makes it, without the classifier."""
+    if name == "vit_small":
+        return timm.create_model("vit_small_patch16_224", num_classes=0)
+    if name == "vgg16":  # without the fully connected layers, of 120 million weights
+        features = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"], batch_norm=True)
+        return torch.nn.Sequential(OrderedDict(features=features))
+    more = {"aux_logits": False, "init_weights": True} if name == "googlenet" else {}
+    net = torchvision.models.get_model(name, weights=None, **more)
+    setattr(net, "classifier" if name == "densenet121" else "fc", torch.nn.Identity())
+    return net
+
+
+@pytest.mark.parametrize("name", ["vgg16", "googlenet", "densenet121", "vit_small"])
+def test_an_exported_network_is_the_librarys_own(name: str, tmp_path: Path) -> None:
+    """All of its weights under its own names, and the same vector: what comes before the classifier."""
+    backbone, net = untrained(BackboneConfig(name), 0).eval(), theirs(name)
+    for module in backbone.modules():  # as after training: BatchNorm that does something
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+    export_backbone(tmp_path, backbone.net.state_dict(), Card(BackboneConfig(name).to_json(), {}, {}))
+    net.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    run = net.eval().features[:-1] if name == "vgg16" else net.eval()
+    pictures = look(backbone, size=224 if name == "vit_small" else 96)  # theirs takes no other size
+    with torch.no_grad():
+        found, expected = backbone(pictures), run(pictures)
+    assert float(expected.std()) > 1e-3
+    torch.testing.assert_close(found.vector, expected.mean((2, 3)) if expected.ndim == 4 else expected, rtol=1e-4, atol=1e-5)
+    again, _ = load_backbone(tmp_path)
+    assert torch.equal(again.eval()(pictures).vector, found.vector)
+
+
+def test_vgg_is_torchvisions_with_batch_norm() -> None:
+    """13 convolutions; of torchvision's 138,365,992 weights all but the 123,642,856 of its fully connected layers."""
+    backbone = BackboneConfig("vgg16").build()
+    assert sum(p.numel() for p in backbone.parameters()) == 138_365_992 - 123_642_856
+    deviations = [
+        float(m.weight.detach().std()) / (2 / (9 * m.out_channels)) ** 0.5
+        for m in backbone.modules()
+        if isinstance(m, torch.nn.Conv2d)
+    ]
+    assert deviations == pytest.approx([1] * 13, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("vgg16", [(64, 48), (128, 24), (256, 12), (512, 6), (512, 6)]),
+        ("googlenet", [(64, 24), (192, 24), (480, 12), (832, 6), (1024, 3)]),
+        ("densenet121", [(64, 24), (256, 24), (512, 12), (1024, 6), (1024, 3)]),
+        ("vit_small", [(384, 6)] * 4),
+        ("resnet18", [(64, 24), (64, 24), (128, 12), (256, 6), (512, 3)]),
+        ("resnet50", [(64, 24), (256, 24), (512, 12), (1024, 6), (2048, 3)]),
+        ("alexnet", [(96, 12), (256, 6), (384, 6), (384, 6), (256, 3)]),
+    ],
+)
+def test_stages_of_96_pixels_are_as_published(name: str, expected: list[tuple[int, int]]) -> None:
+    backbone = untrained(BackboneConfig(name), 0).eval()
+    with torch.no_grad():
+        maps = backbone(look(backbone, size=96, n=1)).maps
+    assert [tuple(one.shape[1:]) for one in maps.values()] == [(width, side, side) for width, side in expected]
+
+
+@pytest.mark.parametrize(("name", "side"), [("vgg16", 16), ("googlenet", 15), ("densenet121", 29)])
+def test_the_smallest_picture_is_the_one_below_which_the_librarys_own_fails(name: str, side: int) -> None:
+    backbone, net = untrained(BackboneConfig(name), 0).eval(), theirs(name).eval()
+    run = net.features[:-1] if name == "vgg16" else net
+    with torch.no_grad():
+        assert run(torch.zeros(1, 3, side, side)).shape[1] == backbone(torch.zeros(1, 3, side, side)).vector.shape[1]
+        with pytest.raises(RuntimeError):
+            run(torch.zeros(1, 3, side - 1, side - 1))
+        message = f"{name} needs pictures of at least {side} pixels a side, these have {side - 1}; make them larger, or choose"
+        with pytest.raises(UserError, match=message):
+            backbone(torch.zeros(1, 3, 40, side - 1))
+
+
+def test_tiles_of_24_to_64_pixels_pass_every_net_that_takes_them(backbone: Backbone) -> None:
+    """Patches, as relative_patch and jigsaw cut them: one place is left of the smallest."""
+    with torch.no_grad():
+        for side in (24, 32, 64):
+            if side >= backbone.smallest:
+                features = backbone(look(backbone, side))
+                assert torch.isfinite(features.vector).all()
+                assert min(min(one.shape[2:]) for one in features.maps.values()) >= 1
+            else:
+                assert backbone.name == "densenet121"
+
+
+def test_the_vit_takes_any_size_from_16() -> None:
+    """Positions are resampled, and what is no multiple of 16 is filled up."""
+    backbone = untrained(BackboneConfig("vit_small"), 0).eval()
+    for side in (16, 24, 64, 96, 227):
+        with torch.no_grad():
+            features = backbone(look(backbone, side, n=1))
+        assert features.maps[backbone.stages[-1]].shape == (1, 384, -(-side // 16), -(-side // 16))
+    with pytest.raises(UserError, match="vit_small needs pictures of at least 16 pixels"):
+        backbone(torch.zeros(1, 3, 15, 16))
 
 
 # RotNet's network in network
@@ -196,6 +312,15 @@ def test_channels_and_stem_are_as_asked(name: str, channels: int, stem: str) -> 
         assert features.maps["stem"].shape[2] == (8 if stem == "large" else 32)
 
 
+@pytest.mark.parametrize("name", ["nin", "vgg16", "googlenet", "densenet121", "vit_small"])
+def test_grey_pictures_have_a_first_layer_of_their_own(name: str) -> None:
+    backbone = BackboneConfig(name, channels=1).build().eval()
+    with torch.no_grad():
+        assert backbone(look(backbone, size=32, n=1)).vector.shape == (1, WIDTHS[name])
+        with pytest.raises(RuntimeError):
+            backbone(torch.zeros(1, 3, 32, 32))
+
+
 def test_building_leaves_the_statistics_and_the_mode_alone() -> None:
     backbone = BackboneConfig("conv4").build()
     assert backbone.training
@@ -215,12 +340,13 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"no backbone 'resnet81', did you mean 'resnet18'\?"):
         BackboneConfig("resnet81").build()
     with pytest.raises(
-        UserError, match=r"no backbone 'qq'; there is alexnet, conv4, convnet_quick, nin, nin3, .*, resnet18, resnet34, resnet50"
+        UserError, match=r"no backbone 'qq'; there is alexnet, conv4, convnet_quick, densenet121, .*, vgg16, vit_small"
     ):
         BackboneConfig("qq").build()
 
 
 def test_timm_without_timm_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(UserError, match=r"needs timm; pip install"):
-        BackboneConfig("timm:resnet10t").build()
+    for name in ("timm:resnet10t", "vit_small"):
+        with pytest.raises(UserError, match=f"backbone '{name}' needs timm; pip install"):
+            BackboneConfig(name).build()

@@ -11,8 +11,8 @@ import torch
 from embodied_ssl.backbones.backbone import Backbone
 from embodied_ssl.backbones.nin import nin
 from embodied_ssl.backbones.small_nets import alexnet, conv4, convnet_quick
-from embodied_ssl.backbones.timm_nets import of_timm
-from embodied_ssl.backbones.torchvision_nets import of_torchvision, resnet
+from embodied_ssl.backbones.timm_nets import of_timm, vit_small
+from embodied_ssl.backbones.torchvision_nets import densenet121, googlenet, of_torchvision, resnet, vgg16
 from embodied_ssl.errors import UserError, suggest
 
 
@@ -68,6 +68,10 @@ _BUILDERS: dict[str, Callable[[BackboneConfig], Backbone]] = {
     "resnet18": resnet,
     "resnet34": resnet,
     "resnet50": resnet,
+    "vgg16": vgg16,
+    "googlenet": googlenet,
+    "densenet121": densenet121,
+    "vit_small": vit_small,
     "alexnet": alexnet,
     "nin": nin,
     "nin3": nin,

@@ -1,12 +1,23 @@
-"""Networks of torchvision, with their own parameter names: each cut into stages where its maps shrink."""
+"""Networks of torchvision, with their own parameter names: each cut into stages where its maps shrink.
+
+| name | stages, and by how much each is smaller than the picture | smallest picture |
+|---|---|---|
+| ``resnet18``, ``34``, ``50`` | stem 4, layer1 4, layer2 8, layer3 16, layer4 32 | any |
+| ``vgg16`` | block1 2, block2 4, block3 8, block4 16, block5 16 | 16 pixels |
+| ``googlenet`` | conv1 4, conv3 4, inception3 8, inception4 16, inception5 32 | 15 pixels |
+| ``densenet121`` | stem 4, block1 4, block2 8, block3 16, block4 32 | 29 pixels |
+
+The last three have pools that do not reach over the border, so that of a smaller picture nothing would be left.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from embodied_ssl.backbones.backbone import Backbone
 from embodied_ssl.errors import UserError, suggest
@@ -27,6 +38,75 @@ def resnet(config: BackboneConfig) -> Backbone:
         net.conv1 = nn.Conv2d(config.channels, 64, 7, 2, 3, bias=False)
     parts = {"stem": ("conv1", "bn1", "relu", "maxpool"), **{f"layer{i}": (f"layer{i}",) for i in range(1, 5)}}
     return Backbone(config.name, net, parts, config.channels)
+
+
+def vgg16(config: BackboneConfig) -> Backbone:
+    """VGG-16 (Simonyan and Zisserman 2015, arXiv:1409.1556) with BatchNorm, as pretext work uses it: torchvision's ``vgg16_bn``.
+
+    Its last pool made maps of 7 x 7 for the fully connected layers. Here the vector is the mean of what comes before that pool,
+    which leaves patches of 16 pixels their one place.
+    """
+    from torchvision.models.vgg import cfgs, make_layers
+
+    layers = make_layers(cfgs["D"], batch_norm=True)
+    if config.channels != 3:
+        layers[0] = _seeing(layers[0], config.channels)
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):  # as torchvision starts it
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(cast(Tensor, layer.bias))
+    pools = [number for number, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    starts, ends = [0, *(pool + 1 for pool in pools[:-1])], [*(pool + 1 for pool in pools[:-1]), pools[-1]]
+    net = nn.Sequential(OrderedDict(features=layers))
+    parts = {
+        f"block{number}": tuple(f"features.{layer}" for layer in range(start, end))
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True), start=1)
+    }
+    return Backbone(config.name, net, parts, config.channels, smallest=16)
+
+
+def googlenet(config: BackboneConfig) -> Backbone:
+    """GoogLeNet (Szegedy et al. 2015, arXiv:1409.4842) as torchvision builds it: with BatchNorm, without its side classifiers."""
+    import torchvision
+
+    net = torchvision.models.googlenet(weights=None, aux_logits=False, init_weights=True)
+    net.fc = nn.Identity()
+    if config.channels != 3:
+        net.conv1.conv = _seeing(net.conv1.conv, config.channels)
+    parts = {
+        "conv1": ("conv1", "maxpool1"),
+        "conv3": ("conv2", "conv3"),
+        "inception3": ("maxpool2", "inception3a", "inception3b"),
+        "inception4": ("maxpool3", *(f"inception4{letter}" for letter in "abcde")),
+        "inception5": ("maxpool4", "inception5a", "inception5b"),
+    }
+    return Backbone(config.name, net, parts, config.channels, smallest=15)
+
+
+def densenet121(config: BackboneConfig) -> Backbone:
+    """DenseNet-121 (Huang et al. 2017, arXiv:1608.06993); stages end with a dense block, the last with BatchNorm and ReLU."""
+    import torchvision
+
+    net = torchvision.models.densenet121(weights=None)
+    net.classifier = nn.Identity()
+    if config.channels != 3:
+        net.features.conv0 = _seeing(net.features.conv0, config.channels)
+    net.features.add_module("relu5", nn.ReLU(inplace=True))  # which torchvision calls as a function
+    stages = {
+        "stem": ("conv0", "norm0", "relu0", "pool0"),
+        "block1": ("denseblock1",),
+        "block2": ("transition1", "denseblock2"),
+        "block3": ("transition2", "denseblock3"),
+        "block4": ("transition3", "denseblock4", "norm5", "relu5"),
+    }
+    parts = {stage: tuple(f"features.{layer}" for layer in layers) for stage, layers in stages.items()}
+    return Backbone(config.name, net, parts, config.channels, smallest=29)
+
+
+def _seeing(first: Any, channels: int) -> nn.Conv2d:
+    """A first convolution of the same form for pictures of other channels, at torch's own random start."""
+    geometry = (first.out_channels, first.kernel_size, first.stride, first.padding)
+    return nn.Conv2d(channels, *geometry, bias=first.bias is not None)
 
 
 def of_torchvision(config: BackboneConfig) -> Backbone:
