@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.checkpoint import adopt_buffers
-from embodied_ssl.core import Epoch, View
+from embodied_ssl.core import Epoch, Learner, View
 from embodied_ssl.datasets import motion
 from embodied_ssl.datasets.drives import Drives, PoseTrack
 from embodied_ssl.datasets.kitti_raw import KittiRaw
@@ -30,6 +30,7 @@ from embodied_ssl.methods.embodied.ego_motion_equivariance import (
 )
 from embodied_ssl.methods.embodied.motion_patterns import MotionPatterns
 from embodied_ssl.methods.embodied.pairs import AS_THEY_ARE
+from embodied_ssl.optim import AdamW, parameter_groups
 
 PATTERNS = MotionPatterns(
     scale=np.ones(2),
@@ -108,6 +109,43 @@ def test_maps_start_next_to_the_identity() -> None:
     method = EgoMotionEquivarianceConfig().build(BackboneConfig("conv4").build())
     away = method.maps.detach() - torch.eye(64)
     assert 0 < away.abs().max() < 0.01
+
+
+def left_after_learning(map_rate: float) -> float:
+    """What share of the way moved the maps still miss when only they have learned, from pictures that motions turn round."""
+    torch.manual_seed(0)
+    method = EgoMotionEquivariance(16, EgoMotionEquivarianceConfig(dim=16, map_rate=map_rate))
+    with torch.no_grad():
+        method.project.weight.copy_(torch.eye(16))
+        method.project.bias.zero_()
+    method.project.requires_grad_(False)
+    optimiser = torch.optim.Adam([method.maps], lr=1e-3 * method.rate("maps", 0.0))
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        before = torch.randn(64, 16, generator=draw)
+        pattern = torch.randint(3, (64,), generator=draw)
+        after = torch.stack([row.roll((0, 3, 8)[int(g)]) for row, g in zip(before, pattern, strict=True)])
+        step = method(Given(), {"before": before, "after": after, "pattern": pattern})
+        optimiser.zero_grad()
+        step.loss.backward()
+        optimiser.step()
+    turned = pattern > 0
+    missed = step.answers["distance"].gather(1, pattern.unsqueeze(1)).squeeze(1)[turned]
+    return float((missed / (after - before)[turned].norm(dim=1)).mean())
+
+
+def test_maps_at_the_rate_of_the_network_stay_at_the_identity() -> None:
+    # To turn a picture round, entries of a map must change by 1; Adam moves each by at most its rate a step.
+    assert left_after_learning(10) < 0.2
+    assert left_after_learning(1) > 0.8
+    backbone = BackboneConfig("conv4").build()
+    groups = parameter_groups(Learner(backbone, EgoMotionEquivarianceConfig().build(backbone)), AdamW())
+    assert "maps" in {group["name"] for group in groups}
+
+
+def test_a_map_rate_of_nothing_is_refused() -> None:
+    with pytest.raises(UserError, match="give a factor above 0"):
+        EgoMotionEquivarianceConfig(map_rate=0)
 
 
 @pytest.mark.parametrize("margin", [1.0, 0.5])

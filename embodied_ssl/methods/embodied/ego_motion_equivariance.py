@@ -6,8 +6,9 @@ A feature that obeys must show how the scene lies around the camera, not only wh
 
 Jayaraman and Grauman 2015, arXiv:1505.02206, eq. 5. Here z is a linear projection of the backbone's vector (the paper's
 last layer), not normalised, as there: the margin fixes the scale, since shrinking features pays the margin for every map.
-Maps start next to the identity. Patterns are drawn evenly (`even_patterns`), and both frames share one crop. A mirror image turns
-left into right, so the pair's motion is mirrored with it and its pattern found anew.
+Maps start next to the identity and learn faster than the network (``map_rate``): at the network's own rate they stay
+there, all alike, and no feature can be right. Patterns are drawn evenly (`even_patterns`), and both frames share one crop. A
+mirror image turns left into right, so the pair's motion is mirrored with it and its pattern found anew.
 
 Legend: B pairs, G patterns, D = ``dim``, m axes of motion, S pixels.
 """
@@ -51,6 +52,7 @@ class EgoMotionEquivarianceConfig:
         cells: z is read from the backbone's last map, pooled to so many by so many places, each kept apart; 0 for its vector, in
             which most backbones average over all places.
         margin: beyond this distance pairs of other patterns are not pushed.
+        map_rate: how many times as fast as everything else the maps learn.
         other_share: share of pairs whose motion is of no pattern; they repel every map.
         even: draw frames so that every pattern is met equally often; otherwise frames are drawn alike, and only the pair of a
             frame evenly over the patterns that it offers.
@@ -65,6 +67,7 @@ class EgoMotionEquivarianceConfig:
     dim: int = 64
     cells: int = 0
     margin: float = 1.0
+    map_rate: float = 10.0
     other_share: float = 0.1
     even: bool = True
     flip: bool = True
@@ -75,6 +78,8 @@ class EgoMotionEquivarianceConfig:
         check_crop(self.size, self.area)
         if self.cells < 0:
             raise UserError(f"cells is {self.cells}; give 0 for the vector, or how many places a side, such as 4")
+        if self.map_rate <= 0:
+            raise UserError(f"map_rate is {self.map_rate}; give a factor above 0, such as 10")
         if not 2 <= self.keep <= self.clusters:
             raise UserError(f"keep is {self.keep} of {self.clusters} clusters; keep at least 2 and at most all")
 
@@ -212,6 +217,9 @@ class EgoMotionEquivariance(Method):
         if not weights.sum():
             return None
         return Plan(weighted_order(weights, generator(int(self.draws), "even", epoch.number)))
+
+    def rate(self, group: str, progress: float) -> float:
+        return self.config.map_rate if group == "maps" else 1.0
 
     def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
         before, after = self.project(self._read(backbone(torch.cat([batch["before"], batch["after"]])))).float().chunk(2)
