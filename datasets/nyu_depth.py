@@ -175,6 +175,10 @@ class MatPicture:
         self.row = row
 
     @property
+    def name(self) -> str:
+        return f"{self.path}#{self.row}"
+
+    @property
     def size(self) -> tuple[int, int]:
         height, width = self.pixels.shape[:2]
         return height, width

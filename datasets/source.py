@@ -49,6 +49,10 @@ class Picture(Protocol):
     """A still that is read when pixels are asked for. Reading raises `BadItem` when it cannot."""
 
     @property
+    def name(self) -> str:
+        """As the user knows it: usually the path."""
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
 

@@ -55,8 +55,9 @@ def decode(data: bytes, name: str) -> Pixels:
 class ArrayPicture:
     """Pixels already in memory, uint8 RGB [H, W, 3]."""
 
-    def __init__(self, pixels: Pixels) -> None:
+    def __init__(self, pixels: Pixels, name: str = "a picture in memory") -> None:
         self.pixels = pixels
+        self.name = name
 
     @property
     def size(self) -> tuple[int, int]:
@@ -91,13 +92,17 @@ class FilePicture:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
     @cached_property
     def pixels(self) -> Pixels:
         try:
             data = self.path.read_bytes()
         except OSError as error:
-            raise BadItem(str(self.path), f"cannot be read ({error.strerror})") from None
-        return decode(data, str(self.path))
+            raise BadItem(self.name, f"cannot be read ({error.strerror})") from None
+        return decode(data, self.name)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,0 +1,344 @@
+"""Relative patches: of two patches of a picture, say on which of eight sides of the first the second lies.
+
+Whoever knows what is shown in a patch (an ear) knows on which side of it to expect another (the nose, the other ear).
+
+Doersch, Gupta and Efros 2015, arXiv:1505.05192. What would answer without looking at things is taken away: lines and textures
+that run on (a gap of half a patch; every patch moved at random), the place in the picture that a lens betrays by its coloured
+fringes (the green-magenta axis projected out, or all channels but one replaced by noise), shared brightness and contrast (each
+patch standardised), fine texture (a third of the patches made coarse). Patches lie on grids; each is looked at once, and all
+neighbours on a grid are asked, in both orders.
+
+All lengths are shares of the patch's side: at 96 pixels the gap is 48, patches move by up to 7 each way, and pictures are resized
+to 150,000 to 450,000 pixels, as there. Different, and why:
+- Grids have a fixed number of rows and columns (the authors' fill the picture), so that every picture gives as many questions.
+- A grid has more neighbours side by side than across corners; pairs are weighted so that each of the eight sides counts alike.
+- Colours are projected by default. Red against blue it leaves, and no second-order trace of red and blue against green;
+  dropping channels leaves nothing of either, but shows the network one channel at a time.
+- Half of the pictures are mirrored first (the authors' are not). Noise for dropped channels is the paper's (a hundredth of the
+  kept channel's deviation), not the published code's. Its greatest momentum and learning rates are not known to us.
+
+Legend: B pictures, N patches of one picture, K pairs among them, S side of a patch, D features.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from embodied_ssl.backbones import Backbone, Features
+from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
+from embodied_ssl.datasets.source import Picture, Pixels, Sample
+from embodied_ssl.errors import BadItem, UserError
+from embodied_ssl.views.crops import mirror
+from embodied_ssl.views.marks import framed
+from embodied_ssl.views.patches import keep_one_channel, standardise_each, without_green_magenta
+from embodied_ssl.views.pixels import fold, to_float, unfold
+
+PAPER_SIDE = 96  # pixels of a patch in the paper, to which its other lengths belong
+GAP = 48 / PAPER_SIDE
+JITTER = 7 / PAPER_SIDE
+PIXELS = (150_000 / PAPER_SIDE**2, 450_000 / PAPER_SIDE**2)
+COARSE_SIDES = (10 / PAPER_SIDE, 95 / PAPER_SIDE)
+SIDES = tuple((down, across) for down, across in itertools.product((-1, 0, 1), repeat=2) if (down, across) != (0, 0))
+NAMES = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")  # of SIDES
+
+
+@dataclass(frozen=True)
+class RelativePatchConfig:
+    """Patches, what is hidden of them, and the head. Lengths are shares of the patch's side, areas of its area.
+
+    Args:
+        size: side of a patch in pixels.
+        grid: rows and columns of patches; at least 2 of each.
+        grids: how many grids are laid on one picture.
+        gap: between neighbours, before they are moved.
+        jitter: how far each patch is moved, at most, up, down, left or right.
+        pixels: least and greatest area to which pictures are resized.
+        enlarge: how many times a picture's sides may be enlarged; pictures that then still do not hold a grid are bad items.
+        colours: ``project`` out green against magenta, ``drop`` all channels but one, or keep ``all`` (open to the shortcut).
+        coarse: share of patches made coarse: shrunk and enlarged again.
+        flip: mirror half of the pictures.
+        hidden: width of the head's layers.
+        cells: features are read from the backbone's last map, pooled to so many by so many places, each kept apart; 0 for its
+            vector, in which most backbones average over all places.
+    """
+
+    size: int = 96
+    grid: tuple[int, int] = (2, 2)
+    grids: int = 4
+    gap: float = GAP
+    jitter: float = JITTER
+    pixels: tuple[float, float] = PIXELS
+    enlarge: float = 2.0
+    colours: Literal["project", "drop", "all"] = "project"
+    coarse: float = 0.33
+    flip: bool = True
+    hidden: int = 512
+    cells: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size < 16:
+            raise UserError(f"size is {self.size}; give patches of at least 16 pixels")
+        if min(self.grid) < 2 or self.grids < 1:
+            rows, columns = self.grid
+            raise UserError(f"grids is {self.grids} and grid {rows},{columns}; give at least 1 grid of at least 2,2 patches")
+        if not 0 <= 2 * self.jitter <= self.gap:
+            raise UserError(f"jitter is {self.jitter} and gap {self.gap}; give 0 <= 2 jitter <= gap, or patches may overlap")
+        if not 0 < self.pixels[0] <= self.pixels[1]:
+            raise UserError(f"pixels is {self.pixels[0]},{self.pixels[1]}; give the least and the greatest area, in patches")
+        if self.enlarge < 1 or not 0 <= self.coarse <= 1:
+            raise UserError(f"enlarge is {self.enlarge} and coarse {self.coarse}; give at least 1, and a share in 0..1")
+        if self.hidden < 1 or self.cells < 0:
+            raise UserError(f"hidden is {self.hidden} and cells {self.cells}; give a width, and 0 or how many places a side")
+
+    def build(self, backbone: Backbone) -> RelativePatch:
+        view = PatchGrids(
+            self.size,
+            self.grid,
+            self.grids,
+            round(self.gap * self.size),
+            round(self.jitter * self.size),
+            (self.pixels[0] * self.size**2, self.pixels[1] * self.size**2),
+            self.enlarge,
+            self.colours,
+            self.coarse,
+            self.flip,
+        )
+        if not self.cells:
+            return RelativePatch(backbone.width, self.hidden, view)
+        if not backbone.has_maps:
+            raise UserError(f"{backbone.name} gives no map to read cells from; set --set method.cells=0")
+        last, width = backbone.grid_stage(self.size, 1)
+        return RelativePatch(width * self.cells**2, self.hidden, view, last, self.cells)
+
+
+@dataclass(frozen=True)
+class PatchGrids(View):
+    """Patches of one picture, uint8 [N, S, S, 3], grid by grid and row by row; lengths in pixels of the resized picture.
+
+    Also drawn: ``corner`` int64 [N, 2], each patch's top and left in the resized picture, and ``resized`` [2], its height and
+    width; ``kept`` [N], the channel that is not dropped; ``noise``, the key of the noise in the place of the others.
+    Rendered: ``patches`` float [B, N, 3, S, S], as the network sees them.
+    """
+
+    size: int
+    grid: tuple[int, int]
+    grids: int
+    gap: int
+    jitter: int
+    pixels: tuple[float, float]
+    enlarge: float
+    colours: Literal["project", "drop", "all"]
+    coarse: float
+    flip: bool
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
+        picture: Picture = sample["picture"]
+        resized = self.resized(picture, rng)
+        pixels = picture.take((0, 0, *picture.size), resized)
+        if self.flip and rng.random() < 0.5:
+            pixels = mirror(pixels)
+        corners = np.concatenate([self.lay(resized, rng) for _ in range(self.grids)])
+        patches = [pixels[top : top + self.size, left : left + self.size] for top, left in corners]
+        return {
+            "pixels": np.stack([self._perhaps_coarse(patch, rng) for patch in patches]),
+            "corner": corners,
+            "resized": np.array(resized),
+            "kept": rng.integers(3, size=len(corners)),
+            "noise": np.asarray(rng.integers(2**31)),
+        }
+
+    def resized(self, picture: Picture, rng: np.random.Generator) -> tuple[int, int]:
+        """Height and width to resize a picture to: a random area within ``pixels``, as far as ``enlarge`` and the grid allow.
+
+        Raises:
+            BadItem: the picture is too small for a grid, even enlarged.
+        """
+        height, width = picture.size
+        needed = self.extent(self.grid[0]), self.extent(self.grid[1])
+        least = max(needed[0] / height, needed[1] / width)  # factor on the sides
+        if least > self.enlarge:
+            wanted = " x ".join(str(math.ceil(side / self.enlarge)) for side in needed)
+            raise BadItem(picture.name, f"is {height} x {width} pixels (height, width); a grid of patches needs {wanted}")
+        factor = math.sqrt(rng.uniform(*self.pixels) / (height * width))
+        factor = max(min(factor, self.enlarge), least)
+        return max(needed[0], round(height * factor)), max(needed[1], round(width * factor))
+
+    def extent(self, count: int) -> int:
+        """How many pixels a row (or column) of ``count`` patches needs, with room to be moved on one side."""
+        return count * self.size + (count - 1) * self.gap + self.jitter
+
+    def lay(self, resized: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
+        """A grid at a random place, each of its patches moved on its own and kept inside: top and left [rows * columns, 2]."""
+        rows, columns = self.grid
+        spacing = self.size + self.gap
+        room = [side - (count * self.size + (count - 1) * self.gap) for side, count in zip(resized, self.grid, strict=True)]
+        start = [rng.integers(r + 1) for r in room]
+        places = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
+        moved = start + spacing * places + rng.integers(-self.jitter, self.jitter + 1, places.shape)
+        corners: NDArray[np.int64] = np.clip(moved, 0, np.array(resized) - self.size)
+        return corners
+
+    def _perhaps_coarse(self, patch: Pixels, rng: np.random.Generator) -> Pixels:
+        """A share of the patches shrunk to a random area and enlarged again, so that fine texture cannot be relied on."""
+        if rng.random() >= self.coarse:
+            return patch
+        least, most = (share * self.size for share in COARSE_SIDES)
+        side = max(1, round(math.sqrt(rng.uniform(least**2, most**2))))
+        small = cv2.resize(patch, (side, side), interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(small, (self.size, self.size), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+    def render(self, batch: Batch) -> Batch:
+        patches = to_float(batch["pixels"])
+        if self.colours == "project":
+            patches = without_green_magenta(patches)
+        elif self.colours == "drop":
+            patches = keep_one_channel(patches, batch["kept"], _keyed_noise(batch["noise"], patches))
+        return {**batch, "patches": standardise_each(patches)}
+
+    def pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All ordered pairs of neighbours among the N patches, int64 [K, 2], and where the second lies, [K], 0 to 7."""
+        rows, columns = self.grid
+        found = [
+            (g * rows * columns + y * columns + x, g * rows * columns + (y + down) * columns + x + across, place)
+            for g, y, x in itertools.product(range(self.grids), range(rows), range(columns))
+            for place, (down, across) in enumerate(SIDES)
+            if 0 <= y + down < rows and 0 <= x + across < columns
+        ]
+        numbers = np.array(found, np.int64)
+        return numbers[:, :2], numbers[:, 2]
+
+    def panels(self, batch: Batch) -> Sequence[Panel]:
+        """The first grid's patches as they were cut, and as the network sees them."""
+        rows, columns = self.grid
+        count = rows * columns
+        cut, seen = to_float(batch["pixels"][:, :count]), visible(batch["patches"][:, :count])
+        gap = max(2, self.gap)
+        shown = [_laid_out(patches, rows, columns, gap) for patches in (cut, seen)]
+        return [("a grid of patches", shown[0]), ("as the network sees them", shown[1])]
+
+
+class RelativePatch(Method):
+    """Cross-entropy over eight sides, each counting alike; log 8 when the network does not know."""
+
+    needs = frozenset({"picture"})
+    pairs: Tensor
+    place: Tensor
+    weight: Tensor
+
+    def __init__(self, width: int, hidden: int, view: PatchGrids, stage: str = "", cells: int = 0) -> None:
+        super().__init__()
+        self.view = view
+        self.stage = stage
+        self.cells = cells
+        pairs, place = (torch.from_numpy(numbers) for numbers in view.pairs())
+        self.register_buffer("pairs", pairs, persistent=False)  # [K, 2]
+        self.register_buffer("place", place, persistent=False)  # [K]
+        self.register_buffer("weight", 1 / place.bincount(minlength=8), persistent=False)  # [8]
+        self.each = nn.Sequential(*_layer(width, hidden))
+        self.both = nn.Sequential(
+            *_layer(2 * hidden, hidden), nn.Linear(hidden, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 8)
+        )
+
+    def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
+        patches = batch["patches"]
+        vectors = unfold(self.each(self._read(backbone(fold(patches)))), patches.shape[1])  # [B, N, hidden]
+        both = vectors[:, self.pairs].flatten(2)  # [B, K, 2 hidden]
+        logits = self.both(fold(both)).float()
+        place = self.place.repeat(len(patches))
+        loss = F.cross_entropy(logits, place, weight=self.weight)
+        guess = unfold(logits.detach().argmax(1), len(self.place))  # [B, K]
+        return Step(loss, {"accuracy": self._recall(guess)}, answers={"guess": guess})
+
+    def _read(self, features: Features) -> Tensor:
+        """What the head sees of a patch: the vector [n, D], or the places of a map one after another [n, D cells^2]."""
+        if not self.cells:
+            return features.vector
+        return F.adaptive_avg_pool2d(features.maps[self.stage], self.cells).flatten(1)
+
+    def _recall(self, guess: Tensor) -> Tensor:
+        """The share of right answers among guesses [B, K], averaged over the eight sides."""
+        weight = self.weight[self.place].to(guess.device)
+        right = (guess == self.place.to(guess.device)).float().mean(0)
+        return (right * weight).sum() / weight.sum()
+
+    def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
+        """Accuracy over all pairs, each of the eight sides counting alike; chance is 0.125."""
+        return {"accuracy": float(self._recall(answers["guess"])), "chance_accuracy": 1 / 8}
+
+    def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
+        """One pair of each picture: the first patch amid, the second where it belongs, a rim around the cell answered."""
+        pixels, guesses = batch["pixels"], step.answers["guess"].to(self.place.device)
+        chosen = _some_of_every_side(self.place, len(pixels))
+        rows = torch.arange(len(pixels), device=chosen.device)
+        place, guess = self.place[chosen], guesses[rows, chosen].long()
+        first, second = (to_float(pixels[rows, self.pairs[chosen, i]]) for i in (0, 1))
+        drawn = torch.stack([eight_cells(*one) for one in zip(first, second, place.tolist(), guess.tolist(), strict=True)])
+        right = int((place == guess).sum())
+        return [(f"the second patch where it belongs, a rim around the cell answered: {right} of {len(rows)} right", drawn)]
+
+
+def _layer(inner: int, outer: int) -> list[nn.Module]:
+    """Linear, BatchNorm and ReLU; BatchNorm without scale and shift, so that no unit can fall silent, as in the paper."""
+    return [nn.Linear(inner, outer, bias=False), nn.BatchNorm1d(outer, affine=False), nn.ReLU(inplace=True)]
+
+
+def _keyed_noise(keys: Tensor, like: Tensor) -> Tensor:
+    """Normal noise in the shape of ``like`` [B, ...], each example's from its own key [B]: made on the CPU, the same anywhere."""
+    generator = torch.Generator()
+    noise = [torch.randn(like.shape[1:], generator=generator.manual_seed(key)) for key in keys.tolist()]
+    return torch.stack(noise).to(like.device)
+
+
+def visible(patches: Tensor) -> Tensor:
+    """Standardised patches for people: three standard deviations to either side of grey."""
+    return (0.5 + patches / 6).clamp(0, 1)
+
+
+def _laid_out(patches: Tensor, rows: int, columns: int, gap: int) -> Tensor:
+    """[B, rows * columns, 3, S, S] as one picture each, with gaps of white."""
+    padded = F.pad(patches, (0, gap, 0, gap), value=1.0)
+    batch, _, channels, height, width = padded.shape
+    grid = padded.view(batch, rows, columns, channels, height, width).permute(0, 3, 1, 4, 2, 5)
+    return grid.reshape(batch, channels, rows * height, columns * width)[..., :-gap, :-gap]
+
+
+def _some_of_every_side(place: Tensor, count: int) -> Tensor:
+    """Numbers of ``count`` pairs, sides in turn."""
+    of_side = [torch.nonzero(place == side).flatten() for side in range(8)]
+    return torch.stack([of_side[i % 8][i // 8 % len(of_side[i % 8])] for i in range(count)])
+
+
+def eight_cells(first: Tensor, second: Tensor, place: int, guess: int) -> Tensor:
+    """A picture of the question and its answer.
+
+    Args:
+        first, second: patches, float [3, S, S] in 0..1; the first is drawn in the middle.
+        place: the cell where the second lies, 0 to 7: it is drawn there.
+        guess: the cell that was answered: it has a rim, green if right and red if wrong.
+
+    Returns:
+        [3, 3 S + 2 g, 3 S + 2 g]: nine cells with gaps g between them, empty ones grey.
+    """
+    empty = torch.full_like(first, 0.82)
+    cells = [empty] * 9
+    cells[4] = first
+    cells[_cell(place)] = second
+    rim = framed(cells[_cell(guess)][None], torch.tensor([place == guess], device=first.device))
+    cells[_cell(guess)] = rim[0]
+    return _laid_out(torch.stack(cells)[None], 3, 3, max(1, first.shape[-1] // 12))[0]
+
+
+def _cell(place: int) -> int:
+    """Of nine cells in rows, the one of a side: the middle is left out of the count."""
+    return place + (place >= 4)
