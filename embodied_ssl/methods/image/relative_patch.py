@@ -50,6 +50,7 @@ JITTER = 7 / PAPER_SIDE
 PIXELS = (150_000 / PAPER_SIDE**2, 450_000 / PAPER_SIDE**2)
 COARSE_SIDES = (10 / PAPER_SIDE, 95 / PAPER_SIDE)
 SIDES = tuple((down, across) for down, across in itertools.product((-1, 0, 1), repeat=2) if (down, across) != (0, 0))
+EMPTY, UNASKED = 1.0, 0.82  # greys, in drawings: between patches, and cells in which none lies
 NAMES = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")  # of SIDES
 
 
@@ -223,8 +224,8 @@ class PatchGrids(View):
         rows, columns = self.grid
         count = rows * columns
         cut, seen = to_float(batch["pixels"][:, :count]), visible(batch["patches"][:, :count])
-        gap = max(2, self.gap)
-        shown = [_laid_out(patches, rows, columns, gap) for patches in (cut, seen)]
+        gap = max(2, self.size // 8)
+        shown = [F.pad(_laid_out(patches, rows, columns, gap), (gap, gap, gap, gap), value=EMPTY) for patches in (cut, seen)]
         return [("a grid of patches", shown[0]), ("as the network sees them", shown[1])]
 
 
@@ -306,8 +307,8 @@ def visible(patches: Tensor) -> Tensor:
 
 
 def _laid_out(patches: Tensor, rows: int, columns: int, gap: int) -> Tensor:
-    """[B, rows * columns, 3, S, S] as one picture each, with gaps of white."""
-    padded = F.pad(patches, (0, gap, 0, gap), value=1.0)
+    """[B, rows * columns, 3, S, S] as one picture each, with gaps between."""
+    padded = F.pad(patches, (0, gap, 0, gap), value=EMPTY)
     batch, _, channels, height, width = padded.shape
     grid = padded.view(batch, rows, columns, channels, height, width).permute(0, 3, 1, 4, 2, 5)
     return grid.reshape(batch, channels, rows * height, columns * width)[..., :-gap, :-gap]
@@ -330,7 +331,7 @@ def eight_cells(first: Tensor, second: Tensor, place: int, guess: int) -> Tensor
     Returns:
         [3, 3 S + 2 g, 3 S + 2 g]: nine cells with gaps g between them, empty ones grey.
     """
-    empty = torch.full_like(first, 0.82)
+    empty = torch.full_like(first, UNASKED)
     cells = [empty] * 9
     cells[4] = first
     cells[_cell(place)] = second
