@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,6 @@ from embodied_ssl.errors import BadItem, UserError, suggest
 from embodied_ssl.process import be_a_good_host
 
 if TYPE_CHECKING:
-    from embodied_ssl.config import Run
     from embodied_ssl.core import Panel
     from embodied_ssl.evaluation.run import Request
     from embodied_ssl.sim.collecting.engines import Engine
@@ -107,21 +107,24 @@ def pretrain(
     if main_rank:
         from embodied_ssl.report.run_report import write_run_report
 
-        report = write_run_report(folder, _panels(stages[-1]))
+        asked, answers = _panels(folder, config)
+        report = write_run_report(folder, asked, answers)
         result = {"run": str(folder), "report": str(report), "held_out": _last_held_out(folder), "bad_items": _count_bad(folder)}
         _print_facts(result)
         _write_json(json_file, result)
 
 
-def _panels(run: Run) -> list[Panel]:
-    """What the run's views make of its data, for its report; without them if the data cannot be read again."""
-    from embodied_ssl.inspection import view_panels
+def _panels(folder: Path, config: str) -> tuple[list[Panel], list[Panel]]:
+    """What a run's report shows that was asked and answered; nothing if the data cannot be read again."""
+    from embodied_ssl.finished import open_run
+    from embodied_ssl.inspection import answered_panels
 
     try:
-        return view_panels(run)
+        found = answered_panels(open_run(folder, config))
     except (UserError, BadItem) as error:
         _say(f"no pictures in the report: {error}")
-        return []
+        return [], []
+    return found.asked, found.answers
 
 
 @app.command()
@@ -484,27 +487,40 @@ def embed(
 
 @app.command()
 def show(
-    config: Annotated[str, typer.Argument(help="A config's name or the path of a .py file.")],
+    what: Annotated[str, typer.Argument(metavar="CONFIG|RUN", help="A config's name, a .py file, or a finished run's folder.")],
     on: Annotated[str, typer.Option("--on", metavar="DATA", help="The data folder.")] = "",
     reader: Reader = "",
-    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = [],  # noqa: B006
-    out: Annotated[str, typer.Option(metavar="FILE", help="The PNG to write.")] = "views.png",
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; of a run, only data.*")] = [],  # noqa: B006
+    config: Annotated[str, typer.Option(help="The run's config, when it lies outside the package.")] = "",
+    out: Annotated[str, typer.Option(metavar="FILE", help="The PNG to write; views.png if not given, of a run RUN.png.")] = "",
     json_file: Json = "",
 ) -> None:
-    """Draw what a config's view makes of the data, before any training."""
-    from embodied_ssl import config as configs
-    from embodied_ssl.inspection import read_as, view_panels, with_data, write_sheet
+    """Draw what a config asks of a network, before any training; of a finished run also what its network answers.
 
-    run = configs.load(config)[0]
+    Answers are to questions about recordings never trained on. Green rims are right, red ones wrong.
+    """
+    from embodied_ssl import config as configs
+    from embodied_ssl.finished import open_run
+    from embodied_ssl.inspection import Answered, answered_panels, read_as, view_panels, with_data, write_sheet
+
+    folder = Path(what)
+    finished = open_run(folder, config) if what not in configs.names() and folder.is_dir() else None
+    run = finished.run if finished else configs.load(what)[0]
     run = read_as(run, reader) if reader else run
     for change in set_:
+        if finished and not change.startswith("data."):
+            raise UserError(f"'{change}' would change what '{what}' was trained with; of a finished run only data.* can be set")
         run = configs.override(run, change)
+    run = with_data(run, on) if on else run
+    out = out or (f"{folder.resolve().name}.png" if finished else "views.png")
     if Path(out).suffix != ".png":
         raise UserError(f"'{out}' must end in .png")
-    panels = view_panels(with_data(run, on) if on else run)
-    write_sheet(Path(out), panels)
-    result = {"file": out, "rows": [caption for caption, _ in panels]}
+    found = answered_panels(replace(finished, run=run)) if finished else Answered(view_panels(run), [], [])
+    write_sheet(Path(out), [*found.asked, *found.answers])
+    result = {"file": out, "rows": [caption for caption, _ in [*found.asked, *found.answers]]}
     _print_facts(result)
+    for line in found.silent:
+        _say(f"no answers: {line}")
     _write_json(json_file, result)
 
 

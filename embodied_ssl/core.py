@@ -191,6 +191,8 @@ class Method(nn.Module, ABC):
     def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
         """What was asked of a rendered batch and what was answered, as captioned rows of pictures; nothing by default.
 
+        The tasks of a multi-task method are asked one by one, and each draws its own answers.
+
         Args:
             batch: rendered, of as many examples as a row shall have.
             step: what `forward` made of this batch in eval mode; what is drawn stands in its ``answers``, example by example.

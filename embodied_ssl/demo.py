@@ -22,7 +22,8 @@ from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.bench import Settings
 from embodied_ssl.evaluation.run import Request, evaluate_run
 from embodied_ssl.evaluation.scores import Score, format_table
-from embodied_ssl.inspection import spec_at, view_panels
+from embodied_ssl.finished import open_run
+from embodied_ssl.inspection import answered_panels, spec_at
 from embodied_ssl.progress import Progress
 from embodied_ssl.report.report import Notes, write_report
 from embodied_ssl.report.run_report import run_sections
@@ -73,9 +74,10 @@ def run_demo(out: Path, videos: str, drives: str, scenes: str, steps: int, devic
     request = Request(on=target, settings=Settings(device=device))
     found = evaluate_run(str(folder), request, lambda what, done, total: progress.update(done, total, what), progress.say)
     clock.lap("evaluated")
+    drawn = answered_panels(open_run(folder))
     report = write_report(
         out / "report.html",
-        [*run_sections(folder, found.scores, view_panels(run, 8), clock.laps), Notes("A word of caution", [CAUTION])],
+        [*run_sections(folder, found.scores, drawn.asked, clock.laps, drawn.answers), Notes("A word of caution", [CAUTION])],
         "embodied_ssl: features without labels",
         "One backbone, five kinds of supervision, judged on scenes that it was never trained on.",
     )

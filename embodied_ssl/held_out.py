@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from embodied_ssl.core import Batch, Learner, Method, Step
+from embodied_ssl.datasets.source import Source
 from embodied_ssl.distributed import gathered
 from embodied_ssl.evaluation.statistics import percentiles, resamples
 from embodied_ssl.loader import Feed
@@ -107,22 +108,34 @@ def _ask_one(
     stream = feed.streams[name]
     method = learner.method.children_by_name.get(name, learner.method)
     count = min(len(stream.source), max(1, examples // stream.view.copies))
-    indices = [int(i) for i in np.linspace(0, len(stream.source) - 1, count).round()]
     steps: list[tuple[int, Step]] = []
     asked: list[int] = []
-    for fed in feed.in_order(name, indices, key="held out", skip_unreadable=True):
+    for fed in feed.in_order(name, evenly_spread(stream.source, count), key="held out", skip_unreadable=True):
         on_bad(fed.bad)
         if not fed.batch:
             continue
-        with torch.no_grad(), autocast():
-            batch = render(method, without_prefix(fed.batch, name), device)
-            backbone = learner.method.seen_by(name, learner.backbone)
-            steps.append((len(next(iter(batch.values()))), method(backbone, batch, method.phases[-1])))
-            asked += batch["index"].tolist()
+        with autocast():
+            batch, step = reply(learner, name, without_prefix(fed.batch, name), device)
+        steps.append((len(next(iter(batch.values()))), step))
+        asked += batch["index"].tolist()
     if not steps:
         return None
     answers = _answers([step for _, step in steps])
     return Replies(method, _averages(steps), answers, [stream.source.recordings[i] for i in asked])
+
+
+def evenly_spread(source: Source, count: int) -> list[int]:
+    """``count`` samples of a source from its first to its last; all of them if there are no more."""
+    return [int(i) for i in np.linspace(0, len(source) - 1, min(len(source), count)).round()]
+
+
+def reply(learner: Learner, name: str, batch: Batch, device: torch.device) -> tuple[Batch, Step]:
+    """One task's batch made ready, and what the learner as it stands, without gradients, makes of it."""
+    method = learner.method.children_by_name.get(name, learner.method)
+    with torch.no_grad():
+        ready = render(method, batch, device)
+        step: Step = method(learner.method.seen_by(name, learner.backbone), ready, method.phases[-1])
+    return ready, step
 
 
 def render(method: Method, batch: Batch, device: torch.device) -> Batch:

@@ -1,9 +1,10 @@
-"""What is in a folder, and what could be trained on it; and what a config's view makes of it."""
+"""What is in a folder, and what could be trained on it; what a config's view makes of it, and what a trained network answers."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import torch
 
 from embodied_ssl import config, discover, held_out
 from embodied_ssl.config import Run
-from embodied_ssl.core import Method, Panel
+from embodied_ssl.core import Learner, Method, Panel
 from embodied_ssl.datasets.source import DataSpec, Source, folders
 from embodied_ssl.errors import BadItem, UserError, suggest
 from embodied_ssl.files import atomic
-from embodied_ssl.keys import generator, torch_seed
+from embodied_ssl.finished import Finished, new_learner
+from embodied_ssl.keys import generator
 from embodied_ssl.loader import Feed, Stream
 from embodied_ssl.start import open_sources
 
@@ -158,20 +160,79 @@ def view_panels(run: Run, count: int = 8) -> list[Panel]:
     Raises:
         UserError: the data does not offer what a task needs.
     """
-    torch.manual_seed(torch_seed(run.seed, "weights", 0))
-    method = run.method.build(run.backbone.build())
-    tasks: Mapping[str, Method] = method.children_by_name or {"": method}
+    tasks = _tasks(new_learner(run).method)
+    sources = open_sources(run.data, tasks)
+    for name, (source, _) in sources.items():
+        tasks[name].fit(source, generator(run.seed, "fit", name))
+    return _asked(run, tasks, sources, count)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a finished run was asked and what it answers.
+
+    Attributes:
+        asked: what the views make of the training data, as in `view_panels`.
+        answers: rows that the methods draw of answers to held-out questions.
+        silent: for each task without such rows, why.
+    """
+
+    asked: list[Panel]
+    answers: list[Panel]
+    silent: list[str]
+
+
+def answered_panels(finished: Finished, count: int = 8) -> Answered:
+    """Put ``count`` held-out questions to every task of a finished run, of as many samples, and let it draw the answers.
+
+    Raises:
+        UserError: the data cannot be opened, or not at all be read.
+    """
+    run, learner = finished.run, finished.learner
+    tasks = _tasks(learner.method)
+    sources = open_sources(run.data, tasks)
+    answers: list[Panel] = []
+    silent: list[str] = []
+    for name, task in tasks.items():
+        rows = _answers(learner, name, task, sources[name][1], run.seed, count)
+        answers += _of_task(name, rows)
+        if not rows:
+            held = "draws no answers" if len(sources[name][1]) else "has a single recording, so nothing was held out to ask"
+            silent.append(f"{name or type(task).__name__} {held}")
+    return Answered(_asked(run, tasks, sources, count), answers, silent)
+
+
+def _tasks(method: Method) -> Mapping[str, Method]:
+    return method.children_by_name or {"": method}
+
+
+def _of_task(name: str, panels: Sequence[Panel]) -> list[Panel]:
+    return [(f"{name}: {caption}" if name else caption, pictures) for caption, pictures in panels]
+
+
+def _asked(run: Run, tasks: Mapping[str, Method], sources: Mapping[str, tuple[Source, Source]], count: int) -> list[Panel]:
     panels: list[Panel] = []
-    for name, (source, _) in open_sources(run.data, tasks).items():
-        task = tasks[name]
-        task.fit(source, generator(run.seed, "fit", name))
+    for name, task in tasks.items():
         enough = max(count, task.view.shown)
         size = -(-enough // task.view.copies) * task.view.copies
-        feed = Feed({"": Stream("", source, task.view, size)}, run.seed)
+        feed = Feed({"": Stream("", sources[name][0], task.view, size)}, run.seed)
         fed = next(feed.batches(0, 1))
         batch = held_out.render(task, {key: value[:enough] for key, value in fed.batch.items()}, torch.device("cpu"))
-        panels += [(f"{name}: {caption}" if name else caption, pictures) for caption, pictures in task.view.panels(batch)]
+        panels += _of_task(name, task.view.panels(batch))
     return panels
+
+
+def _answers(learner: Learner, name: str, task: Method, source: Source, seed: int, count: int) -> Sequence[Panel]:
+    """One example of each sample, so that no row is of one window of a video."""
+    if not len(source):
+        return ()
+    copies = task.view.copies
+    feed = Feed({name: Stream(name, source, task.view, count * copies)}, seed)
+    for fed in feed.in_order(name, held_out.evenly_spread(source, count), key="held out", skip_unreadable=True):
+        if fed.batch:
+            batch = {key: value[::copies] for key, value in held_out.without_prefix(fed.batch, name).items()}
+            return task.figure(*held_out.reply(learner, name, batch, torch.device("cpu")))
+    return ()
 
 
 def write_sheet(path: Path, panels: list[Panel]) -> None:

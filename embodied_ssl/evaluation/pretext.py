@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
-from embodied_ssl import checkpoint as checkpoints
 from embodied_ssl import held_out
-from embodied_ssl.config import Run, from_json, load
+from embodied_ssl.config import Run
 from embodied_ssl.core import Learner, Method
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.scores import Role, Score
-from embodied_ssl.keys import generator, torch_seed
+from embodied_ssl.finished import new_learner, open_run
+from embodied_ssl.keys import generator
 from embodied_ssl.loader import Feed, Stream
 from embodied_ssl.start import open_sources
 
@@ -37,12 +36,8 @@ def evaluate_pretext(run_folder: Path, config: str, device: torch.device, worker
     Raises:
         UserError: no checkpoint, a config that cannot be rebuilt, or data without a held-out recording.
     """
-    stored = checkpoints.load_checkpoint(run_folder / "checkpoints" / "last.pt")
-    if config:
-        load(config)  # makes its classes known
-    run: Run = from_json(json.loads(stored["config"]), str(Path(config).resolve().parent) if config else "")[stored["stage"]]
-    trained, fresh = _learner(run), _learner(run)
-    checkpoints.restore(trained, stored["learner"])
+    finished = open_run(run_folder, config)
+    run, trained, fresh = finished.run, finished.learner, new_learner(finished.run)
     tasks: Mapping[str, Method] = trained.method.children_by_name or {"": trained.method}
     sizes: Mapping[str, int] = getattr(trained.method, "batch_sizes", {})
     sources = open_sources(run.data, tasks)
@@ -63,12 +58,6 @@ def evaluate_pretext(run_folder: Path, config: str, device: torch.device, worker
         for task, given in replies.items():
             rows += _rows(given, task, name, role, run, questions[task])
     return rows
-
-
-def _learner(run: Run) -> Learner:
-    torch.manual_seed(torch_seed(run.seed, "weights", 0))
-    backbone = run.backbone.build()
-    return Learner(backbone, run.method.build(backbone))
 
 
 def _rows(replies: held_out.Replies, task: str, model: str, role: Role, run: Run, stream: Stream) -> list[Score]:

@@ -30,7 +30,7 @@ from embodied_ssl.report.report import (
     write_report,
 )
 
-VIEWS = "views"  # the folder of a run in which rows of pictures are kept
+VIEWS, ANSWERS = "views", "answers"  # the folders of a run in which rows of pictures are kept
 
 READING = (
     "The same network untrained (three seeds) and plain descriptors stand beside every figure; a gain smaller than what "
@@ -38,9 +38,18 @@ READING = (
     "Layer and strength are chosen by cross-validation on the train part; test pictures choose nothing.",
 )
 
+READING_ANSWERS = (
+    "Asked at the end of training, about recordings and things never trained on. A green rim: right; a red, darker one: wrong. "
+    "A few examples; the figures over all of them are below."
+)
+
 
 def run_sections(
-    folder: Path, scores: Sequence[Score], panels: Sequence[Panel] = (), facts: Mapping[str, object] | None = None
+    folder: Path,
+    scores: Sequence[Score],
+    panels: Sequence[Panel] = (),
+    facts: Mapping[str, object] | None = None,
+    answers: Sequence[Panel] = (),
 ) -> list[Section]:
     """The sections of a run's report.
 
@@ -49,6 +58,7 @@ def run_sections(
         scores: of `embodied_ssl evaluate`; may be empty.
         panels: what the views made of the data.
         facts: further lines for the first section.
+        answers: what the methods drew of the trained network's answers.
     """
     card = json.loads((folder / "backbone" / "card.json").read_text())
     origin = card["origin"]
@@ -67,6 +77,7 @@ def run_sections(
         Facts("What was run", first),
         ScoreTable("What the features are worth", [s for s in scores if not s.protocol.startswith("pretext")]),
         PictureRows("What the network is asked", panels, "Drawn by the views that trained it."),
+        PictureRows("What the network answers", answers, READING_ANSWERS),
         *_found(folder),
         Curves("Training", folder / "log.jsonl", "Held-out: recordings and things never trained on. Dashed: chance."),
         Notes("How to read this", [*splits, *READING] if scores else []),
@@ -75,35 +86,39 @@ def run_sections(
     ]
 
 
-def write_run_report(folder: Path, panels: Sequence[Panel] = ()) -> Path:
+def write_run_report(folder: Path, panels: Sequence[Panel] = (), answers: Sequence[Panel] = ()) -> Path:
     """Write ``report.html`` into a run folder, with all evaluations that lie there.
 
     Args:
         folder: made by pretrain.
         panels: what the views made of the data; kept in the folder, and read from there when none are given.
+        answers: what the methods drew of the trained network's answers; kept and read likewise.
     """
-    if panels:
-        keep_panels(folder, panels)
+    rows = {}
+    for place, given in ((VIEWS, panels), (ANSWERS, answers)):
+        if given:
+            keep_panels(folder / place, given)
+        rows[place] = given or kept_panels(folder / place)
     scores = [score for path in sorted((folder / "evaluation").glob("*.json")) for score in load_scores(path)]
-    sections = run_sections(folder, scores, panels or kept_panels(folder))
+    sections = run_sections(folder, scores, rows[VIEWS], answers=rows[ANSWERS])
     return write_report(folder / "report.html", sections, folder.name)
 
 
-def keep_panels(folder: Path, panels: Sequence[Panel]) -> None:
-    """Keep rows of pictures as they are shown: ``views/N.png`` with their captions in ``views/captions.json``."""
+def keep_panels(place: Path, panels: Sequence[Panel]) -> None:
+    """Keep rows of pictures as they are shown: ``N.png`` with their captions in ``captions.json``."""
     for number, panel in enumerate(panels):
-        with atomic(folder / VIEWS / f"{number}.png") as file:
+        with atomic(place / f"{number}.png") as file:
             file.write(png(contact_sheet([panel])))
-    write_json(folder / VIEWS / "captions.json", [caption for caption, _ in panels])
+    write_json(place / "captions.json", [caption for caption, _ in panels])
 
 
-def kept_panels(folder: Path) -> list[Panel]:
+def kept_panels(place: Path) -> list[Panel]:
     """The rows that `keep_panels` kept, each as one wide picture; those that cannot be read are left out."""
     try:
-        captions = json.loads((folder / VIEWS / "captions.json").read_text())
+        captions = json.loads((place / "captions.json").read_text())
     except (OSError, ValueError):
         return []
-    rows = [(caption, cv2.imread(str(folder / VIEWS / f"{number}.png"))) for number, caption in enumerate(captions)]
+    rows = [(caption, cv2.imread(str(place / f"{number}.png"))) for number, caption in enumerate(captions)]
     return [(caption, torch.from_numpy(row[None, ..., ::-1] / 255).movedim(-1, 1)) for caption, row in rows if row is not None]
 
 

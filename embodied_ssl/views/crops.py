@@ -60,6 +60,23 @@ def random_crop(picture: Picture, size: int, rng: np.random.Generator, area: tup
     return mirror(pixels) if rng.random() < 0.5 else pixels
 
 
+def shifted_crop(picture: Picture, size: int, rng: np.random.Generator, padding: int) -> Pixels:
+    """A picture's largest centred square at the crop's size, shifted and mirrored half of the time: uint8 [size, size, 3].
+
+    It is what small pictures (CIFAR) are cropped by: nothing of a square picture of this size is resized.
+
+    Args:
+        picture: of any shape.
+        size: side in pixels.
+        rng: keyed generator.
+        padding: the greatest shift each way in pixels, drawn evenly; what lies beyond the square is black.
+    """
+    square = picture.take(centre_box(*picture.size), (size, size))
+    top, left = (int(place) for place in rng.integers(2 * padding + 1, size=2))
+    pixels = np.pad(square, ((padding, padding), (padding, padding), (0, 0)))[top : top + size, left : left + size]
+    return mirror(pixels) if rng.random() < 0.5 else np.ascontiguousarray(pixels)
+
+
 def mirror(pixels: Pixels) -> Pixels:
     """Left and right exchanged, for uint8 [..., H, W, 3]."""
     return np.ascontiguousarray(pixels[..., ::-1, :])

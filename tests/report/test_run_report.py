@@ -21,7 +21,7 @@ from embodied_ssl.inspection import view_panels
 from embodied_ssl.methods.embodied.ego_motion_equivariance import EgoMotionEquivarianceConfig
 from embodied_ssl.methods.multi_task import MultiTaskConfig, Task
 from embodied_ssl.report import figures
-from embodied_ssl.report.run_report import kept_panels, write_run_report
+from embodied_ssl.report.run_report import VIEWS, kept_panels, write_run_report
 from embodied_ssl.start import Options
 from embodied_ssl.trainer import pretrain
 
@@ -62,7 +62,7 @@ def test_a_report_written_again_still_shows_them(two_units: tuple[Run, Path]) ->
     run, folder = two_units
     first = write_run_report(folder, view_panels(run)).read_bytes()
     assert write_run_report(folder).read_bytes().count(b"<img") == first.count(b"<img")
-    assert [caption for caption, _ in kept_panels(folder)] == [caption for caption, _ in view_panels(run)]
+    assert [caption for caption, _ in kept_panels(folder / VIEWS)] == [caption for caption, _ in view_panels(run)]
 
 
 def test_kept_pictures_are_the_very_pixels(tmp_path: Path) -> None:

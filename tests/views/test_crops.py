@@ -7,7 +7,7 @@ import pytest
 
 from embodied_ssl.datasets.io.pictures import ArrayPicture
 from embodied_ssl.keys import generator
-from embodied_ssl.views.crops import centre_box, mirror, random_crop, random_resized_box
+from embodied_ssl.views.crops import centre_box, mirror, random_crop, random_resized_box, shifted_crop
 
 SIZES = [(48, 64), (64, 48), (100, 100), (1, 1), (1, 50), (50, 1), (3, 200), (7, 5), (375, 1242)]
 
@@ -80,3 +80,29 @@ def test_any_picture_gives_a_crop_of_the_size_asked_for(height: int, width: int)
     assert crop.shape == (16, 16, 3)
     assert crop.dtype == np.uint8
     assert (crop == 77).all()
+
+
+def test_a_shifted_crop_is_the_picture_within_black_moved_or_mirrored() -> None:
+    """Every outcome is one of the 2 * 9 * 9 that there are, and all of them are met equally often."""
+    pixels = generator("shifted").integers(1, 256, (32, 32, 3), np.uint8)
+    rim = np.pad(pixels, ((4, 4), (4, 4), (0, 0)))
+    places = {}
+    for top in range(9):
+        for left in range(9):
+            crop = rim[top : top + 32, left : left + 32]
+            places[crop.tobytes()] = (top, left, 0)
+            places[mirror(crop).tobytes()] = (top, left, 1)
+    picture = ArrayPicture(pixels)
+    drawn = [shifted_crop(picture, 32, generator("shifts", i), 4) for i in range(4000)]
+    assert all(crop.flags.c_contiguous for crop in drawn)
+    found = np.array([places[crop.tobytes()] for crop in drawn])
+    for axis, many in ((0, 9), (1, 9), (2, 2)):
+        np.testing.assert_allclose(np.bincount(found[:, axis]) / len(found), 1 / many, atol=0.025)
+    assert len({tuple(place) for place in found}) == 2 * 9 * 9
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_any_picture_gives_a_shifted_crop(height: int, width: int) -> None:
+    crop = shifted_crop(ArrayPicture(np.full((height, width, 3), 77, np.uint8)), 16, generator(height, width), 4)
+    assert crop.shape == (16, 16, 3)
+    assert set(np.unique(crop)) <= {0, 77}
