@@ -501,7 +501,8 @@ def show(
     """
     from embodied_ssl import config as configs
     from embodied_ssl.finished import open_run
-    from embodied_ssl.inspection import Answered, answered_panels, read_as, view_panels, with_data, write_sheet
+    from embodied_ssl.inspection import Answered, answered_panels, read_as, view_panels, with_data
+    from embodied_ssl.report.sheet import write_sheet
 
     folder = Path(what)
     finished = open_run(folder, config) if what not in configs.names() and folder.is_dir() else None
@@ -516,9 +517,10 @@ def show(
     if Path(out).suffix != ".png":
         raise UserError(f"'{out}' must end in .png")
     found = answered_panels(replace(finished, run=run)) if finished else Answered(view_panels(run), [], [])
-    write_sheet(Path(out), [*found.asked, *found.answers])
-    result = {"file": out, "rows": [caption for caption, _ in [*found.asked, *found.answers]]}
-    _print_facts(result)
+    write_sheet(Path(out), found.asked, found.answers)
+    result = {"file": out, "rows": [caption for caption, _ in found.asked], "answers": [caption for caption, _ in found.answers]}
+    for name, value in result.items():
+        _say("\n".join([f"{name}:", *(f"  {caption}" for caption in value)]) if isinstance(value, list) else f"{name}: {value}")
     for line in found.silent:
         _say(f"no answers: {line}")
     _write_json(json_file, result)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -17,7 +15,6 @@ from embodied_ssl.config import Run
 from embodied_ssl.core import Learner, Method, Panel
 from embodied_ssl.datasets.source import DataSpec, Source, folders
 from embodied_ssl.errors import BadItem, UserError, suggest
-from embodied_ssl.files import atomic
 from embodied_ssl.finished import Finished, new_learner
 from embodied_ssl.keys import generator
 from embodied_ssl.loader import Feed, Stream
@@ -233,21 +230,3 @@ def _answers(learner: Learner, name: str, task: Method, source: Source, seed: in
             batch = {key: value[::copies] for key, value in held_out.without_prefix(fed.batch, name).items()}
             return task.figure(*held_out.reply(learner, name, batch, torch.device("cpu")))
     return ()
-
-
-def write_sheet(path: Path, panels: list[Panel]) -> None:
-    """Write rows of pictures, each below its caption, as one PNG."""
-    from embodied_ssl.report.figures import contact_sheet, png
-
-    rows = []
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.42
-    for caption, pictures in panels:
-        row = contact_sheet([(caption, pictures)])
-        long = cv2.getTextSize(caption, font, size, 1)[0][0] + 8
-        title = np.full((20, max(long, row.shape[1]), 3), 255, np.uint8)
-        cv2.putText(title, caption, (4, 14), font, size, (40, 40, 40), 1, cv2.LINE_AA)
-        rows += [title, row]
-    width = max(row.shape[1] for row in rows)
-    data = png(np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows]))
-    with atomic(path) as file:
-        file.write(data)

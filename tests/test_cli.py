@@ -82,6 +82,8 @@ def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["fly"], "No such command 'fly'; there is bench, compare, demo"),
         (["list", "method"], "nothing is called 'method' here, did you mean 'methods'?"),
         (["show", "rotation_photos", "--on", "/nowhere"], "data folder '/nowhere' does not exist"),
+        (["show", "."], "'checkpoints/last.pt' does not exist"),
+        (["show", "runs/nowhere"], "no config file 'runs/nowhere'"),
         (["inspect", "/nowhere"], "'/nowhere' does not exist"),
         (["evaluate", "/nowhere", "--on", "/nowhere"], "'/nowhere' does not exist"),
         (["embed", "/nowhere", "--on", "/nowhere"], "there is no model '/nowhere'; accepted are a run folder"),
@@ -99,6 +101,11 @@ def test_a_mistake_is_one_line(
 
 def test_an_unknown_protocol_is_named(trained: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "knnn" in complaint(["evaluate", str(trained), "--on", str(photos), "--protocol", "knnn"], capsys)
+
+
+def test_a_finished_run_is_shown_as_it_was_trained(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'method.size=64' would change what" in complaint(["show", str(trained), "--set", "method.size=64"], capsys)
+    assert "must end in .png" in complaint(["show", str(trained), "--out", "views.jpg"], capsys)
 
 
 def test_data_roots_that_cannot_serve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,6 +87,41 @@ def test_show_writes_a_picture_and_inspect_names_what_cannot_be_read(tmp_path: P
     assert [Path(item["name"]).name for item in found["left_out"]] == ["000.png"]
 
 
+def test_show_draws_a_runs_answers_below_what_it_is_asked(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_command("show", str(trained), "--json", "of_run.json")
+    of_run = json.loads((tmp_path / "of_run.json").read_text())
+    data = json.loads((trained / "config.json").read_text())
+    root = (data[0] if isinstance(data, list) else data)["data"]["root"]
+    run_command("show", "rotation_photos", "--on", root, "--set", "method.size=32", "--json", "of_config.json")
+    of_config = json.loads((tmp_path / "of_config.json").read_text())
+    assert (of_run["file"], of_config["file"]) == ("run.png", "views.png")
+    assert of_run["rows"] == of_config["rows"]
+    assert len(of_run["answers"]) == 2
+    assert of_config["answers"] == []
+    assert of_run["answers"][1] in capsys.readouterr().out
+    assert FilePicture(tmp_path / "run.png").size[0] > FilePicture(tmp_path / "views.png").size[0] + 200
+
+
+def test_show_reads_a_runs_data_from_elsewhere(trained: Path, tmp_path: Path) -> None:
+    PictureFolder.tiny(tmp_path / "moved")
+    for option in (["--on", str(tmp_path / "moved")], ["--set", f"data.root={tmp_path / 'moved'}"]):
+        run_command("show", str(trained), *option, "--out", str(tmp_path / "sheet.png"), "--json", str(tmp_path / "found.json"))
+        assert len(json.loads((tmp_path / "found.json").read_text())["answers"]) == 2
+
+
+def test_the_report_of_pretrain_shows_answers(tmp_path: Path) -> None:
+    PictureFolder.tiny(tmp_path / "pictures")
+    smaller = [f"--set={change}" for change in ("backbone.name=conv4", "method.size=32", "batch_size=2", "precision=fp32")]
+    data = ["--set", f"data.root={tmp_path / 'pictures'}", "--steps", "1", "--workers", "0", "--device", "cpu"]
+    run_command("pretrain", "rotation_photos", *smaller, *data, "--out", str(tmp_path / "run"))
+    text = (tmp_path / "run" / "report.html").read_text()
+    assert "What the network answers" in text
+    assert "turned back by what the network answers" in text
+
+
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> str:
     return ClassFolder.tiny(tmp_path_factory.mktemp("scenes")).root

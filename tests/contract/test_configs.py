@@ -208,6 +208,27 @@ def test_resume_is_bit_exact_inside_an_epoch(run: Run, tmp_path: Path) -> None:
     assert timeless[0] == timeless[1]
 
 
+def test_answers_are_drawn_as_pictures(run: Run) -> None:
+    """What `figure` draws: rows of finite pictures in 0..1, each with its caption, as many as the batch has examples at most."""
+    built = Built(run)
+    if run.method in TOYS.values():
+        built.learner.method.labels = torch.zeros(100, dtype=torch.int64)
+    batch = built.batch()
+    for name, task in built.tasks.items():
+        own = held_out.without_prefix(batch, name)
+        with torch.no_grad():
+            step = task.eval()(built.learner.method.seen_by(name, built.learner.backbone.eval()), own, task.phases[-1])
+        copies = {key: value.clone() for key, value in own.items()}
+        for caption, pictures in task.figure(own, step):
+            assert caption
+            assert pictures.ndim == 4
+            assert pictures.shape[1] == 3
+            assert 1 <= len(pictures) <= len(next(iter(own.values())))
+            assert torch.isfinite(pictures).all()
+            assert 0 <= float(pictures.min()) <= float(pictures.max()) <= 1
+        assert all(torch.equal(own[key], copies[key]) for key in own)
+
+
 def _same(one: object, two: object) -> bool:
     if isinstance(one, torch.Tensor):
         return isinstance(two, torch.Tensor) and torch.equal(one, two)

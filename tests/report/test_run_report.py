@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,14 @@ from embodied_ssl.config import Run
 from embodied_ssl.datasets.donkeycar import Donkeycar
 from embodied_ssl.datasets.kitti_raw import KittiRaw
 from embodied_ssl.datasets.motion import FORWARD, LEFT, LEFT_YAW, SIX, UP, UP_PITCH, Axis
+from embodied_ssl.datasets.picture_folder import PictureFolder
 from embodied_ssl.evaluation.pretext import evaluate_pretext
-from embodied_ssl.inspection import view_panels
+from embodied_ssl.finished import open_run
+from embodied_ssl.held_out import reply
+from embodied_ssl.inspection import answered_panels, view_panels
+from embodied_ssl.loader import Feed, Stream
 from embodied_ssl.methods.embodied.ego_motion_equivariance import EgoMotionEquivarianceConfig
+from embodied_ssl.methods.image.rotation import RotationConfig
 from embodied_ssl.methods.multi_task import MultiTaskConfig, Task
 from embodied_ssl.report import figures
 from embodied_ssl.report.run_report import VIEWS, kept_panels, write_run_report
@@ -73,6 +79,49 @@ def test_kept_pictures_are_the_very_pixels(tmp_path: Path) -> None:
     ((caption, wide),) = kept_panels(tmp_path)
     assert caption == "three"
     np.testing.assert_array_equal(figures.contact_sheet([("", wide)]), figures.contact_sheet([("", pictures)]))
+
+
+def test_answers_stand_beside_what_was_asked_and_are_kept(tmp_path: Path) -> None:
+    run = tiny_run("rotation_photos", tmp_path / "data", steps=1)
+    folder = pretrain([run], tmp_path / "run", Options(device="cpu", workers=0))
+    found = answered_panels(open_run(folder))
+    assert [caption for caption, _ in found.asked] == [caption for caption, _ in view_panels(run)]
+    assert len(found.answers) == 2
+    assert found.silent == []
+    first = write_run_report(folder, found.asked, found.answers).read_text()
+    assert first.index("What the network is asked") < first.index("What the network answers") < first.index("Training")
+    again = write_run_report(folder).read_text()  # as `evaluate` does
+    for caption, _ in found.answers:
+        assert caption in first
+        assert caption in again
+    assert again.count("<img") == first.count("<img")
+
+
+def test_the_questions_are_the_held_out_ones_and_the_network_is_the_trained_one(tmp_path: Path) -> None:
+    """The very examples that `evaluate --protocol pretext` asks about, each once, seen by the restored weights in eval mode."""
+    run = tiny_run("rotation_photos", tmp_path / "data", steps=1)
+    finished = open_run(pretrain([run], tmp_path / "run", Options(device="cpu", workers=0)))
+    out = run.data.open("held_out")
+    own = Feed({"": Stream("", out, finished.learner.method.view, 4)}, seed=99)  # whatever the seed
+    fed = next(own.in_order("", range(len(out)), key="held out"))
+    _, step = reply(finished.learner.eval(), "", fed.batch, torch.device("cpu"))
+    ((_, restored),) = finished.learner.method.figure(fed.batch | finished.learner.method.view.render(fed.batch), step)[1:]
+    ((_, shown),) = answered_panels(finished).answers[1:]
+    assert torch.equal(shown[: len(restored)], restored)
+    assert len(shown) == min(8, len(out))
+
+
+def test_every_task_draws_its_own_answers_or_says_why_not(tmp_path: Path) -> None:
+    run = tiny_run("rotation_photos", tmp_path / "data", steps=1)
+    (tmp_path / "one").mkdir()
+    shutil.copy(next(Path(PictureFolder.tiny(tmp_path / "several").root).glob("*.png")), tmp_path / "one")
+    one = PictureFolder(str(tmp_path / "one"))
+    tasks = {"turn": Task(RotationConfig(32), batch_size=2), "alone": Task(RotationConfig(32), batch_size=2)}
+    run = replace(run, method=MultiTaskConfig(tasks), data={"turn": run.data, "alone": one})
+    found = answered_panels(open_run(pretrain([run], tmp_path / "run", Options(device="cpu", workers=0))))
+    assert [caption.split(":")[0] for caption, _ in found.asked] == ["turn"] * 4 + ["alone"] * 4
+    assert [caption.split(":")[0] for caption, _ in found.answers] == ["turn"] * 2
+    assert found.silent == ["alone has a single recording, so nothing was held out to ask"]
 
 
 def test_a_run_without_pictures_has_none(tmp_path: Path) -> None:

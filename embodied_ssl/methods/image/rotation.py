@@ -27,7 +27,6 @@ from embodied_ssl.views.crops import check_crop, random_crop, shifted_crop
 from embodied_ssl.views.marks import framed
 from embodied_ssl.views.pixels import network_input, unnormalise
 
-
 DEGREES = (0, 90, 180, 270)
 
 
