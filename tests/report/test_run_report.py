@@ -113,8 +113,9 @@ def test_the_questions_are_the_held_out_ones_and_the_network_is_the_trained_one(
 
 def test_every_task_draws_its_own_answers_or_says_why_not(tmp_path: Path) -> None:
     run = tiny_run("rotation_photos", tmp_path / "data", steps=1)
+    PictureFolder.tiny(tmp_path / "several")
     (tmp_path / "one").mkdir()
-    shutil.copy(next(Path(PictureFolder.tiny(tmp_path / "several").root).glob("*.png")), tmp_path / "one")
+    shutil.copy(tmp_path / "several" / "part_0" / "00.png", tmp_path / "one")
     one = PictureFolder(str(tmp_path / "one"))
     tasks = {"turn": Task(RotationConfig(32), batch_size=2), "alone": Task(RotationConfig(32), batch_size=2)}
     run = replace(run, method=MultiTaskConfig(tasks), data={"turn": run.data, "alone": one})
