@@ -6,6 +6,7 @@ and what is stored.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
@@ -26,6 +27,8 @@ from embodied_ssl.optim import SGD, OptimizerConfig, Schedule
 from embodied_ssl.settings import fields_of
 from embodied_ssl.settings import override as override
 from embodied_ssl.settings import parse as parse
+
+OWN_MODULE = re.compile(r"embodied_ssl(\.[a-z]\w*)+")
 
 
 class MethodConfig(Protocol):
@@ -176,7 +179,7 @@ def from_json(node: Any, trusted: str = "") -> Any:
         return {key: from_json(value, trusted) for key, value in node.items()}
     module, _, name = str(node["type"]).partition(":")
     loaded = getattr(sys.modules.get(module), "__file__", None) or ""
-    own = re.fullmatch(r"embodied_ssl(\.[a-z]\w*)+", module)
+    own = OWN_MODULE.fullmatch(module)
     if not own and not (trusted and loaded and Path(loaded).is_relative_to(trusted)):
         raise UserError(f"this run was made with {node['type']}, which is not part of embodied_ssl; give its file with --config")
     try:
@@ -186,6 +189,21 @@ def from_json(node: Any, trusted: str = "") -> Any:
         return kind(**{key: from_json(value, trusted) for key, value in node.items() if key != "type"})
     except (ImportError, AttributeError, TypeError) as error:
         raise UserError(f"this run was made with {node['type']}, which this version cannot rebuild ({error})") from None
+
+
+def with_types_of_today(node: Any) -> Any:
+    """A stored config in which every ``type`` is named after the place where its class lies now, if it was moved since."""
+    if isinstance(node, list):
+        return [with_types_of_today(value) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    kept = {key: with_types_of_today(value) for key, value in node.items()}
+    module, _, name = str(kept.get("type", "")).partition(":")
+    if OWN_MODULE.fullmatch(module):
+        with contextlib.suppress(ImportError, AttributeError):  # no longer there: the name stays as it was stored
+            kind = getattr(importlib.import_module(module), name)
+            kept["type"] = f"{kind.__module__}:{kind.__qualname__}"
+    return kept
 
 
 def describe(node: Any, indent: str = "") -> list[str]:

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from embodied_ssl import checkpoint as checkpoints
-from embodied_ssl.config import differences
+from embodied_ssl.config import differences, with_types_of_today
 from embodied_ssl.core import Method, check_fields
 from embodied_ssl.datasets.source import DataSpec, Source
 from embodied_ssl.distributed import Ranks
@@ -116,7 +116,7 @@ def _found(out: Path, config: Any, options: Options) -> State:
 
 
 def _check_same_config(stored: str, config: Any, extend: bool) -> None:
-    old = json.loads(stored)
+    old = with_types_of_today(json.loads(stored))
     if extend:
         for before, now in zip(old, config, strict=False):
             before["steps"] = max(before["steps"], now["steps"])

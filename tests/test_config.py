@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from embodied_ssl import config
-from embodied_ssl.config import Run, differences, from_json, load, override, parse, to_json
+from embodied_ssl.config import Run, differences, from_json, load, override, parse, to_json, with_types_of_today
 from embodied_ssl.errors import UserError
 
 RUN = load("simclr_photos")[0]
@@ -257,3 +257,11 @@ def test_a_config_that_is_not_there_is_said(given: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         load(given)
     assert str(caught.value).startswith(message)
+
+
+def test_a_class_that_was_moved_is_found_under_its_new_name() -> None:
+    # BackboneConfig lay in embodied_ssl/backbones.py when the first runs were stored; they can still be resumed.
+    stored = [{"type": "embodied_ssl.backbones:BackboneConfig", "name": "conv4", "gone": {"type": "embodied_ssl.gone:Gone"}}]
+    today = with_types_of_today(stored)
+    assert today == [{**stored[0], "type": "embodied_ssl.backbones.config:BackboneConfig"}]
+    assert with_types_of_today(today) == today
