@@ -57,6 +57,7 @@ class Study:
         views: pictures that pass through the backbone in each pretraining, whatever the method; 0 leaves each run its own steps.
         models: name -> a trained network to judge beside the runs: whatever `embodied-ssl evaluate` accepts.
         settings: baselines and precision.
+        size: pixels at which every network is judged; 0 for each at its own (`embodied_ssl.evaluation.models`).
     """
 
     runs: Mapping[str, Run | Stages]
@@ -66,8 +67,11 @@ class Study:
     views: int = 0
     models: Mapping[str, str] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
+    size: int = 0
 
     def __post_init__(self) -> None:
+        if self.size < 0:
+            raise UserError(f"size is {self.size}; give the pixels at which networks are judged, or 0 for each at its own")
         if not self.targets or not (self.runs or self.models):
             raise UserError("a study needs at least one target, and one run or model")
         both = sorted(set(self.runs) & set(self.models))
@@ -80,10 +84,11 @@ class Study:
 
 @dataclass(frozen=True)
 class Row:
-    """One network of a study: a run with its seed, or a model given."""
+    """One network of a study: a run with its seed and what its network is called, or a model given."""
 
     name: str
     seed: int | None = None
+    backbone: str = ""
 
     @property
     def label(self) -> str:
@@ -169,8 +174,12 @@ def run_study(
 
 def rows(study: Study) -> list[Row]:
     """Every network: seeds in turn, so that a study cut short has all methods with one seed rather than one with all."""
-    trained = [Row(name, seed) for seed in study.seeds for name in study.runs]
+    trained = [Row(name, seed, _stages(given)[-1].backbone.name) for seed in study.seeds for name, given in study.runs.items()]
     return [*trained, *(Row(name) for name in study.models)]
+
+
+def _stages(given: Run | Stages) -> Stages:
+    return [given] if isinstance(given, Run) else given
 
 
 def with_budget(stages: Stages, views: int, seed: int) -> list[Run]:
@@ -218,8 +227,7 @@ def _trained(study: Study, row: Row, out: Path, options: Options, progress: Prog
     """The row's network: given, finished before, or trained now (continued where it was interrupted)."""
     if row.seed is None:
         return study.models[row.name]
-    given = study.runs[row.name]
-    stages = with_budget([given] if isinstance(given, Run) else given, study.views, row.seed)
+    stages = with_budget(_stages(study.runs[row.name]), study.views, row.seed)
     stages = [configs.with_absolute_roots(stage) for stage in stages]
     folder = out / "runs" / row.label
     done = folder / "finished.json"
@@ -240,7 +248,7 @@ def _judge(study: Study, row: Row, model: str, target: Target, cell: Path, devic
     key = _key(study, protocols, target, model)
     if not again and _read(cell, key) is not None:
         return False
-    candidate = replace(open_model(model), name=row.label)
+    candidate = replace(open_model(model, size=study.size), name=row.label)
     settings = replace(study.settings, device=str(choose_device(device)), cache=cell.parent.parent / "cache")
     left_out: dict[str, str] = {}
     found = evaluate(
@@ -258,7 +266,8 @@ def _key(study: Study, protocols: Sequence[AnyProtocol], target: Target, model: 
     weights = Path(model) / "backbone" / "model.safetensors"
     content = hashlib.blake2b(weights.read_bytes(), digest_size=16).hexdigest() if weights.exists() else model
     settings = replace(study.settings, device="", cache=None)
-    parts = (content, target.name, target.note, [repr(protocol) for protocol in protocols], repr(settings))
+    parts: tuple[object, ...] = (content, target.name, target.note, [repr(protocol) for protocol in protocols], repr(settings))
+    parts += (study.size,) if study.size else ()
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 

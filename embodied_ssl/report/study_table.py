@@ -5,7 +5,8 @@ Written as Markdown and as a page, for people, and as JSON with every row, for e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,8 @@ from embodied_ssl.evaluation.differences import difference_row, slot
 from embodied_ssl.evaluation.scores import Score, column, format_value, grid, headline, place, save_scores, verdict
 from embodied_ssl.evaluation.statistics import seed_reach, t_interval
 from embodied_ssl.files import atomic
-from embodied_ssl.report.report import ScoreTable, write_report
+from embodied_ssl.report.report import ScoreTable, Section, write_report
+from embodied_ssl.report.study_matrix import NOTE, MatrixTables, Place, matrices, place_of
 
 
 class Named(Protocol):
@@ -27,21 +29,62 @@ class Named(Protocol):
     @property
     def label(self) -> str: ...
 
+    @property
+    def backbone(self) -> str: ...
+
 
 Cells = Sequence[tuple[Named, Sequence[Score]]]
 
 
 def write_tables(out: Path, cells: Cells) -> Path:
     """Write ``scores.json`` (rows of every cell, then the joined ones), ``report.html`` and ``table.md``; returns the last."""
+    cells = told_apart(cells)
     joined = join(cells)
     every = {_identity(score): score for _, scores in cells for score in scores}
     save_scores(out / "scores.json", [*every.values(), *(row for row in joined if _identity(row) not in every)])
-    datasets = dict.fromkeys(score.dataset for score in joined)
-    sections = [ScoreTable(dataset, [score for score in joined if score.dataset == dataset]) for dataset in datasets]
+    places = {network.name: place_of(network.name, network.backbone) for network, _ in cells if network.backbone}
+    sections: list[Section] = []
+    for dataset in dict.fromkeys(score.dataset for score in joined):
+        here = [score for score in joined if score.dataset == dataset]
+        sections += [MatrixTables(f"{dataset}: tasks and backbones", matrices(places, here)), ScoreTable(dataset, here)]
     write_report(out / "report.html", sections, out.name, "Every figure beside untrained networks and plain descriptors.")
     with atomic(out / "table.md") as file:
-        file.write(markdown(joined).encode())
+        file.write(markdown(joined, places).encode())
     return out / "table.md"
+
+
+def told_apart(cells: Cells) -> Cells:
+    """Baselines of one name that were shown other pictures get names of their own: ``random resnet18 at 96 pixels``.
+
+    Every cell has baselines made for its own network. Networks trained at another size are judged at another size, and so are
+    their untrained twins.
+    """
+    kinds: dict[str, list[str]] = {}
+    sides: dict[tuple[str, str], int] = {}
+    for _, scores in cells:
+        for score in scores:
+            shown = json.dumps(score.settings.get("preprocessing"), sort_keys=True)
+            if score.role in ("random", "supervised", "descriptor") and shown not in kinds.setdefault(score.model, []):
+                kinds[score.model].append(shown)
+                sides[score.model, shown] = (score.settings.get("preprocessing") or {}).get("size", 0)
+    several = {name for name, found in kinds.items() if len(found) > 1}
+    if not several:
+        return cells
+
+    def named(model: str, score: Score) -> str:
+        shown = json.dumps(score.settings.get("preprocessing"), sort_keys=True)
+        if model not in several or shown not in kinds[model]:
+            return model
+        side = sides[model, shown]
+        alike = sum(sides[model, other] == side for other in kinds[model]) > 1
+        return f"{model} ({kinds[model].index(shown) + 1})" if alike else f"{model} at {side} pixels"
+
+    def renamed(score: Score) -> Score:
+        against = score.settings.get("against")
+        settings = {**score.settings, "against": named(against, score)} if against else score.settings
+        return replace(score, model=named(score.model, score), settings=settings)
+
+    return [(network, [renamed(score) for score in scores]) for network, scores in cells]
 
 
 def join(cells: Cells) -> list[Score]:
@@ -64,13 +107,18 @@ def join(cells: Cells) -> list[Score]:
     return [*(_against_seeds(row, own, baselines) for row in methods), *_first_against_others(own), *baselines]
 
 
-def markdown(scores: Sequence[Score]) -> str:
-    """A heading for each data set, a table for each protocol, then the differences to random init."""
+def markdown(scores: Sequence[Score], places: Mapping[str, Place] | None = None) -> str:
+    """A heading for each data set, a table for each protocol, then the differences to random init.
+
+    Before them, where the runs have several backbones, tasks x backbones.
+    """
     parts = []
     for dataset in dict.fromkeys(score.dataset for score in scores):
         here = [score for score in scores if score.dataset == dataset]
         note = next((score.settings["split"] for score in here if score.settings.get("split")), "")
         parts.append(f"## {dataset}\n\n{here[0].n} test items; {note}." if note else f"## {dataset}")
+        small = [_lines(head, lines) for head, *lines in (matrix.lines() for matrix in matrices(places or {}, here))]
+        parts += [*small, NOTE] if small else []
         shown = headline(here)
         for group in dict.fromkeys(map(_group, shown)):
             parts.append(_table([score for score in shown if _group(score) == group]))
