@@ -95,6 +95,7 @@ class Trainer:
         tasks: Mapping[str, Method] = method.children_by_name or {"": method}
         for name, task in tasks.items():
             task.asks.check(backbone, name or type(task).__name__)
+            backbone.check_side(_side(task) or backbone.smallest)
             if task.looks_before_epochs:
                 task.register_buffer("epoch_plan", torch.empty(0, dtype=torch.int64))
         self.sources = open_sources(run.data, tasks)
@@ -330,7 +331,7 @@ class Trainer:
             checkpoints.export_backbone(self.out / "backbone", net, self._card())
 
     def _card(self) -> checkpoints.Card:
-        size = next((int(task.view.size) for task in self._tasks().values() if hasattr(task.view, "size")), 0)
+        size = next(filter(None, map(_side, self._tasks().values())), 0)
         origin = {
             "method": type(self.run.method).__name__,
             "data": {name or "data": train.name for name, (train, _) in self.sources.items()},
@@ -388,3 +389,8 @@ def _carry_over(learner: Learner, weights: Mapping[str, Tensor]) -> None:
     """Start from the last stage's weights: the backbone's, and the method's where name and shape agree."""
     own = learner.state_dict()
     learner.load_state_dict({n: weights[n] if n in weights and weights[n].shape == t.shape else t for n, t in own.items()})
+
+
+def _side(task: Method) -> int:
+    """Side in pixels of the pictures that a task's view makes; 0 where it has no one size."""
+    return int(getattr(task.view, "size", 0))

@@ -9,13 +9,16 @@ from scipy import stats
 from test_commands import run_command
 from tiny_runs import tiny_run
 
+from embodied_ssl.backbones import BackboneConfig
+from embodied_ssl.config import Run
 from embodied_ssl.datasets.class_folder import ClassFolder
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.bench import Settings
 from embodied_ssl.evaluation.protocols.knn import Knn
 from embodied_ssl.evaluation.scores import Score, load_scores
 from embodied_ssl.progress import Silent
-from embodied_ssl.report.study_table import join, markdown
+from embodied_ssl.report.study_matrix import MatrixTables, Place, matrices, place_of
+from embodied_ssl.report.study_table import join, markdown, told_apart
 from embodied_ssl.study import Row, Study, load_study, rows, run_study, views_a_step, with_budget
 
 
@@ -123,6 +126,74 @@ def test_seeds_are_joined_and_baselines_stand_once(made: Path) -> None:
     assert "Welch's t over seeds" in text
     assert "(minus_random)" not in text  # a difference over seeds is still one of accuracies
     assert "random conv4" in (made / "report.html").read_text()
+
+
+def test_several_backbones_stand_in_a_table_of_tasks_and_backbones(study: Study, tmp_path: Path) -> None:
+    """Each row beside random init of its own architecture, trained and judged as any other."""
+    rotation = study.runs["rotation"]
+    assert isinstance(rotation, Run)
+    runs = {f"rotation_{name}": replace(rotation, backbone=BackboneConfig(name)) for name in ("conv4", "convnet_quick")}
+    several = replace(study, runs={**runs, "simclr": study.runs["simclr"]}, seeds=(0,), size=24)
+    outcome = run_study(several, tmp_path, Silent(), device="cpu", workers=0)
+    assert outcome.failed == []
+    scores = load_scores(tmp_path / "scores.json")
+    against = {s.model: s.settings["against"] for s in scores if s.metric == "minus_random"}
+    assert against["rotation_conv4"] == against["simclr"] == "random conv4"
+    assert against["rotation_convnet_quick"] == "random convnet_quick"
+    assert {s.settings["preprocessing"]["size"] for s in scores} == {24}
+    text = (tmp_path / "table.md").read_text()
+    assert "| knn, last layer | conv4 | convnet_quick |\n| --- | --- | --- |\n| rotation | " in text
+    line = next(line for line in text.splitlines() if line.startswith("| simclr | ") and " run " not in line)
+    last = next(s for s in scores if s.model == "simclr" and s.metric == "accuracy" and s.choice == "best" and s.main)
+    assert line.startswith(f"| simclr | {100 * last.value:.1f} (")
+    assert line.endswith(" | – |")
+    assert "tasks and backbones" in (tmp_path / "report.html").read_text()
+    assert load_scores(tmp_path / "scores.json") == scores
+
+
+def score(model: str, value: float, role: str = "run", metric: str = "accuracy", **about: object) -> Score:
+    settings = {"choice": "last", "preprocessing": {"size": 96}, **about}
+    interval = (value - 0.02, value + 0.02)
+    return Score(
+        model, role, "toy", "knn", "l", metric, value, None, interval, 100, None, None, settings, main=metric != "minus_random"
+    )  # type: ignore[arg-type]
+
+
+def test_the_matrix_shows_what_is_there_and_what_is_clear() -> None:
+    places = {f"{task}_{net}": place_of(f"{task}_{net}", net) for task in ("turn", "puzzle") for net in ("vgg16", "timm:x")}
+    assert places["turn_timm:x"] == ("turn", "timm:x")
+    assert place_of("vgg16", "vgg16") == ("vgg16", "vgg16")
+    rows = [score("turn_vgg16", 0.5), score("turn_timm:x", 0.4), score("puzzle_vgg16", 0.3)]
+    rows += [score(f"random {net}", value, "random") for net, value in (("vgg16", 0.31), ("timm:x", 0.2))]
+    gains = (("turn_vgg16", 0.19, "vgg16"), ("turn_timm:x", 0.01, "timm:x"), ("puzzle_vgg16", -0.03, "vgg16"))
+    rows += [score(name, by, metric="minus_random", against=f"random {net}", of="accuracy") for name, by, net in gains]
+    (matrix,) = matrices(places, rows)
+    assert matrix.lines() == [
+        ["knn, last layer", "vgg16", "timm:x"],
+        ["turn", "50.0 (**+19.0**)", "40.0 (+1.0)"],
+        ["puzzle", "30.0 (**-3.0**)", "–"],
+        ["random init", "31.0", "20.0"],
+    ]
+    assert "<b>+19.0</b>" in MatrixTables("", [matrix]).html()
+    assert matrices({"a": Place("a", "vgg16"), "b": Place("b", "vgg16")}, rows) == []
+
+
+def test_baselines_that_were_shown_other_pictures_are_told_apart() -> None:
+    """Networks trained at 96 and at 192 pixels are judged so, each with untrained twins of its own."""
+
+    def cell(name: str, size: int, value: float) -> tuple[Row, list[Score]]:
+        at = {"preprocessing": {"size": size}}
+        against = {"against": "random vgg16", "of": "accuracy", **at}
+        found = [score(name, value, **at), score("random vgg16", value / 2, "random", **at)]
+        return Row(name, None, "vgg16"), [*found, score(name, value / 2, metric="minus_random", **against)]
+
+    cells = told_apart([cell("near", 96, 0.4), cell("far", 192, 0.6)])
+    joined = {(s.model, s.metric): s for s in join(cells)}
+    assert joined["random vgg16 at 96 pixels", "accuracy"].value == 0.2
+    assert joined["random vgg16 at 192 pixels", "accuracy"].value == 0.3
+    assert joined["far", "minus_random"].settings["against"] == "random vgg16 at 192 pixels"
+    same = [cell("near", 96, 0.4), cell("far", 96, 0.6)]
+    assert told_apart(same) == same
 
 
 def test_one_seed_keeps_its_own_interval() -> None:

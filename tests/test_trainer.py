@@ -77,6 +77,15 @@ def trainer(run: Run, out: Path) -> Trainer:
     return made
 
 
+def test_pictures_too_small_for_the_backbone_are_refused_before_anything_is_written(run: Run, tmp_path: Path) -> None:
+    small = replace(run, backbone=BackboneConfig("densenet121"), method=replace(run.method, size=24))  # type: ignore[type-var]
+    with pytest.raises(
+        UserError, match="densenet121 needs pictures of at least 29 pixels a side, these have 24; make them larger"
+    ):
+        pretrain([small], tmp_path / "run", QUICK)
+    assert not (tmp_path / "run").exists()
+
+
 # --- held-out evaluation ----------------------------------------------------------------------------------------------
 
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from embodied_ssl.evaluation.scores import Score, column, headline, verdict
 
 NOTE = (
-    "Per cent right; in brackets, minus the same backbone untrained, bold where that difference is clear. Intervals and seeds are "
-    "in the tables below."
+    "Per cent right; in brackets, minus the same backbone untrained, bold where that difference is clear. Intervals and seeds "
+    "are in the tables below."
 )
 RANDOM = "random init"
 
