@@ -1,0 +1,61 @@
+"""Are copies of the same thing found? The held-out question of exemplars, whose classes exist in training pictures only.
+
+Two copies are made of every held-out seed. Each first copy asks which of several second copies is its own: of all held-out
+seeds' where there are few, else of so many drawn at random, on average over all such draws. So the figure does not depend on
+how many seeds were held out, nor on the size of a batch.
+
+Legend: N questions, D features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+AMONG = 64  # second copies to choose from: chance is 1/64
+
+
+def retrieval(first: Tensor, second: Tensor, seed: Tensor, among: int = AMONG) -> tuple[float, float]:
+    """How often a first copy's own second copy is the nearest by cosine, and chance.
+
+    With r rivals of which k are nearer than its own, a copy is found among g if none of those k is among the g - 1 rivals drawn:
+    C(r - k, g - 1) / C(r, g - 1). Rivals that are exactly as near are nearer half of the time, in every order: when all look
+    alike the figure is chance itself.
+
+    Args:
+        first, second: float [N, D]; row i of both is of the same seed.
+        seed: [N], which seed; a row is no rival of another of the same seed.
+        among: g, or fewer where there are not so many seeds.
+
+    Returns:
+        The figure, and 1 / g (averaged over questions); both 1 for a single seed.
+    """
+    a, b = (F.normalize(x.double(), dim=1) for x in (first, second))
+    near = (a @ b.T).float()  # in float32 again: what differs by rounding alone is as near
+    own = near.diagonal().unsqueeze(1)
+    rival = seed.unsqueeze(0) != seed.unsqueeze(1)
+    nearer = ((near > own) & rival).sum(1)
+    as_near = ((near == own) & rival).sum(1)
+    rivals = rival.sum(1)
+    found, chance = torch.zeros(len(seed)), torch.zeros(len(seed))
+    for count in rivals.unique().tolist():  # a bootstrap repeats seeds, so that rows can have different numbers of rivals
+        rows = rivals == count
+        drawn = min(among - 1, count)
+        total = _missed(count, drawn).cumsum(0)
+        before = torch.where(nearer[rows] > 0, total[nearer[rows] - 1], 0.0)
+        found[rows] = ((total[nearer[rows] + as_near[rows]] - before) / (as_near[rows] + 1)).float()
+        chance[rows] = 1 / (drawn + 1)
+    return float(found.mean()), float(chance.mean())
+
+
+def _missed(count: int, drawn: int) -> Tensor:
+    """The chance that none of k marked ones is among ``drawn`` of ``count``, for every k: float64 [count + 1]."""
+    left = torch.arange(count, -1, -1, dtype=torch.float64)
+    logs = torch.lgamma(left + 1) - torch.lgamma((left - drawn).clamp_min(0) + 1)
+    return torch.where(left >= drawn, (logs - logs[0]).exp(), 0.0)
+
+
+def nearest(first: Tensor, second: Tensor) -> Tensor:
+    """For each first copy [N, D], which row of the second copies is the nearest by cosine: int64 [N]."""
+    return (F.normalize(first.float(), dim=1) @ F.normalize(second.float(), dim=1).T).argmax(1)
