@@ -22,7 +22,7 @@ Legend: B seeds of a batch, K copies of each, N classes, S R pixels of a copy's 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -36,10 +36,9 @@ from embodied_ssl.datasets.source import Sample, Source
 from embodied_ssl.errors import UserError
 from embodied_ssl.keys import generator
 from embodied_ssl.losses import mean_where
-from embodied_ssl.methods.image.exemplar_retrieval import nearest, retrieval
+from embodied_ssl.methods.image.exemplar_retrieval import found_copies, retrieval
 from embodied_ssl.methods.image.exemplar_seeds import MARK, Seeds, SeedSize, find_seeds
 from embodied_ssl.views.crops import check_crop
-from embodied_ssl.views.marks import framed
 from embodied_ssl.views.moves import Moves, move
 from embodied_ssl.views.pixels import normalise, to_float, to_grey, unnormalise
 from embodied_ssl.views.strong_colours import StrongColours, change_strongly, principal_colours
@@ -53,8 +52,8 @@ class ExemplarConfig:
         size: S.
         classes: N, at most: there are fewer where the pictures offer no more seeds. The paper's best are 8,000 to 32,000.
         copies: K, at least 2; a batch of B seeds is B x K pictures to the network.
-        side: least and greatest side of a seed's source, as a share of the picture's shorter side. With the paper's moves the seed
-            itself is 0.45 of it.
+        side: least and greatest side of a seed's source, as a share of the picture's shorter side. With the paper's moves the
+            seed itself is 0.45 of its source.
         moves, colours: the transformations and their strengths.
         hidden: width of a fully connected layer with ReLU before the classes; 0 for none.
         dropout: before the classes.
@@ -64,8 +63,8 @@ class ExemplarConfig:
     classes: int = 1000
     copies: int = 2
     side: tuple[float, float] = (0.5, 1.0)
-    moves: Moves = Moves()
-    colours: StrongColours = StrongColours()
+    moves: Moves = field(default_factory=Moves)
+    colours: StrongColours = field(default_factory=StrongColours)
     hidden: int = 0
     dropout: float = 0.0
 
@@ -210,13 +209,14 @@ class Exemplar(Method):
         return Step(loss, answers={"first": first, "second": second, "asked": batch["index"], "seed": seed, "guess": guess})
 
     def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
-        """``retrieval``: is the nearest second copy of the same seed? See `exemplar_retrieval`; chance is 1/64, or more of few."""
+        """``retrieval``: is the nearest second copy of the same seed? See `exemplar_retrieval`; chance is 1/64."""
         found, chance = retrieval(answers["first"], answers["second"], answers["asked"])
         return {"retrieval": found, "chance_retrieval": chance}
 
     def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
         """Seeds, two copies of each, and what the first copy takes for its second one among those shown."""
-        return found_copies(middle(batch["source"], self.config.size), batch["copies"], step)
+        first, second = unnormalise(batch["copies"][:, 0]), unnormalise(batch["copies"][:, 1])
+        return [("seed", middle(batch["source"], self.config.size)), *found_copies(first, second, step.answers)]
 
     def describe(self) -> dict[str, object]:
         """How many ``classes`` there are, from how many ``pictures``, and which pictures gave none."""
@@ -235,16 +235,3 @@ def disagreement(first: Tensor, second: Tensor) -> Tensor:
     """
     a, b = F.log_softmax(first, dim=1), F.log_softmax(second, dim=1)
     return -(a.exp() * b + b.exp() * a).sum(1) / 2
-
-
-def found_copies(seeds: Tensor, copies: Tensor, step: Step) -> Sequence[Panel]:
-    """Panels of seeds [B, 3, S, S] in 0..1, their first two copies [B, K, C, S, S], and which second copy each first one finds."""
-    chosen = nearest(step.answers["first"], step.answers["second"])
-    second = unnormalise(copies[:, 1])
-    right = chosen == torch.arange(len(chosen), device=chosen.device)
-    return [
-        ("seed", seeds),
-        ("first copy", unnormalise(copies[:, 0])),
-        ("second copy", second),
-        (f"second copy nearest to the first ({int(right.sum())} of {len(right)} are its own)", framed(second[chosen], right)),
-    ]

@@ -9,9 +9,14 @@ Legend: N questions, D features.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from embodied_ssl.core import Panel
+from embodied_ssl.views.marks import framed
 
 AMONG = 64  # second copies to choose from: chance is 1/64
 
@@ -59,3 +64,12 @@ def _missed(count: int, drawn: int) -> Tensor:
 def nearest(first: Tensor, second: Tensor) -> Tensor:
     """For each first copy [N, D], which row of the second copies is the nearest by cosine: int64 [N]."""
     return (F.normalize(first.float(), dim=1) @ F.normalize(second.float(), dim=1).T).argmax(1)
+
+
+def found_copies(first: Tensor, second: Tensor, answers: Mapping[str, Tensor]) -> Sequence[Panel]:
+    """Both copies as pictures [n, 3, H, W] in 0..1, and which second copy each first one finds among those shown."""
+    chosen = nearest(answers["first"], answers["second"])
+    right = answers["asked"][chosen] == answers["asked"]
+    found = framed(second[chosen.to(second.device)], right)
+    caption = f"the second copy nearest to the first: {int(right.sum())} of {len(right)} are its own"
+    return [("first copy", first), ("second copy", second), (caption, found)]

@@ -10,6 +10,7 @@ Legend: N seeds, H W pixels.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from embodied_ssl.errors import BadItem, UserError
 LOOKED_AT = 160  # shorter side of the small copy, at most
 LEAST_SIDE = 8  # pixels of a seed
 MARK = 4  # a seed is recognised by its source, shrunk to so many pixels a side
-SAME = 6.0  # mean difference in grey levels up to which it is the same
+SAME = 2.0  # mean difference in grey levels up to which it is the same: decoders differ by less
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ def gradient_energy(pixels: Pixels) -> NDArray[np.float64]:
     """The squared length of the gradient of luminance (0..1 a pixel) at every pixel of uint8 [H, W, 3]: [H, W]."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float64) / 255
     down, right = np.gradient(grey)
-    energy: NDArray[np.float64] = down**2 + right**2
-    return energy
+    return np.asarray(down**2 + right**2)
 
 
 def patch_means(energy: NDArray[np.float64], side: int) -> NDArray[np.float64]:
@@ -86,7 +86,7 @@ def draw_seed(picture: Picture, size: SeedSize, rng: np.random.Generator, taken:
     short = min(height, width)
     side = short * rng.uniform(size.least, size.most)
     if side / size.margin < LEAST_SIDE:
-        least = round(LEAST_SIDE * size.margin / size.least)
+        least = math.ceil(LEAST_SIDE * size.margin / size.least)
         raise BadItem(name, f"{width} x {height} pixels are too few to cut a seed from; {least} each way would do")
     shrink = min(1.0, LOOKED_AT / short)
     small = picture.take((0, 0, height, width), (max(1, round(height * shrink)), max(1, round(width * shrink))))
