@@ -15,5 +15,5 @@ run = Run(
     data=PictureFolder(),
     optimizer=AdamW(rate=1.5e-3),
     batch_size=128,
-    steps=340,
+    steps=240,
 )

@@ -37,7 +37,6 @@ from embodied_ssl.backbones import Backbone, Features
 from embodied_ssl.core import Asks, Batch, Example, Method, Panel, Step, View
 from embodied_ssl.datasets.source import Sample, Source
 from embodied_ssl.errors import BadItem, UserError
-from embodied_ssl.heads import mlp
 from embodied_ssl.methods.image import permutations as sets
 from embodied_ssl.views.crops import mirror
 from embodied_ssl.views.marks import framed
@@ -193,6 +192,10 @@ def with_foreign(tiles: Tensor, foreign: Tensor) -> Tensor:
     return torch.where((foreign >= 0)[..., None, None, None], chosen, tiles)
 
 
+def _layer(inner: int, outer: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inner, outer, bias=False), nn.BatchNorm1d(outer), nn.ReLU(inplace=True), nn.Dropout(dropout))
+
+
 class Jigsaw(Method):
     """Cross-entropy over permutations; log N when all puzzles look alike."""
 
@@ -207,11 +210,10 @@ class Jigsaw(Method):
         self.stage = stage
         self.puzzle = Puzzle(config, channels)
         self.view = self.puzzle
-        drop = [nn.Dropout(config.dropout)] if config.dropout else []
-        self.tile = nn.Sequential(mlp(width, config.per_tile, config.per_tile)[:-1], *drop)
+        self.tile = _layer(width, config.per_tile, config.dropout)
         joined = config.tiles * config.per_tile
-        wide = [mlp(joined, config.hidden, config.hidden)[:-1], *drop] if config.hidden else []
-        self.answer = nn.Sequential(*wide, nn.Linear(config.hidden or joined, config.permutations))
+        above = _layer(joined, config.hidden, config.dropout) if config.hidden else nn.Identity()
+        self.answer = nn.Sequential(above, nn.Linear(config.hidden or joined, config.permutations))
         unshuffled = torch.arange(config.tiles).repeat(config.permutations, 1)  # until `fit`
         self.register_buffer("permutations", unshuffled)
 

@@ -93,19 +93,19 @@ def kept_apart(count: int, tiles: int, rng: np.random.Generator) -> Permutations
     """
     check_count(count, tiles)
     candidates = _candidates(count, tiles, rng)  # [T, many]: one place after another
-    least = np.full(candidates.shape[1], tiles, np.int32)
+    least = np.full(candidates.shape[1], tiles, np.int8)
     total = np.zeros(candidates.shape[1], np.int32)
-    merit = np.zeros(candidates.shape[1], np.int64)
     chosen = []
     for _ in range(count):
-        pick = rng.choice(np.flatnonzero(merit == merit.max()))
+        best = np.flatnonzero(least == least.max())
+        best = best[total[best] == total[best].max()]
+        pick = rng.choice(best)
         chosen.append(candidates[:, pick])
-        distance = np.zeros(candidates.shape[1], np.int32)
+        distance = np.zeros(candidates.shape[1], np.int8)
         for values in candidates:
             distance += values != values[pick]
         np.minimum(least, distance, out=least)  # 0 for those chosen, which are thus never chosen again
         total += distance
-        merit = least * np.int64(tiles * count + 1) + total
     return np.stack(chosen).astype(np.int64)
 
 
@@ -135,10 +135,9 @@ def best_mean_distance(count: int, tiles: int) -> float:
 
 def least_distance(permutations: Permutations) -> int:
     """The least Hamming distance of two different rows [N, T]; T where there is one row only."""
-    least = permutations.shape[1]
+    least: int = permutations.shape[1]
     for row in range(1, len(permutations)):
-        apart = (permutations[:row] != permutations[row]).sum(axis=1)
-        least = min(least, int(apart.min()))
+        least = min(least, int((permutations[:row] != permutations[row]).sum(axis=1).min()))
     return least
 
 
