@@ -7,7 +7,7 @@ a handle's ``take`` is called, so metadata (sizes, times, motions) can be scanne
 |---|---|---|
 | ``index`` | int | position in the source |
 | ``picture`` | Picture | one still |
-| ``label`` | int | class, for evaluation only |
+| ``label`` | int | class, for evaluation only; -1 where it is not told |
 | ``tags`` | int8 [C] | 1 for every class that it shows, for evaluation only |
 | ``verb``, ``noun`` | int | the classes that make up an action, for evaluation only |
 | ``frames`` | Frames | one video, or one drive's camera |

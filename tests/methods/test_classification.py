@@ -17,7 +17,7 @@ from embodied_ssl.datasets.class_folder import ClassFolder
 from embodied_ssl.datasets.few_shots import FewShots
 from embodied_ssl.errors import UserError
 from embodied_ssl.keys import generator
-from embodied_ssl.methods.image.classification import Classification, ClassificationConfig
+from embodied_ssl.methods.image.classification import Annealing, Classification, ClassificationConfig, signal_threshold
 from embodied_ssl.methods.multi_task import MultiTaskConfig
 
 
@@ -73,3 +73,51 @@ def test_the_joint_config_weighs_its_terms_and_its_labels_can_be_chosen() -> Non
     assert {name: task.weight for name, task in run.method.tasks.items()} == {"labels": 1.0, "ego_motion": 0.3}
     run = override(override(run, "data.labels.shots=20"), "data.labels.draw=3")
     assert run.data["labels"] == FewShots(shots=20, draw=3)  # type: ignore[index]
+
+
+# --- some labels, and their annealing ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("annealing", "half_way"), [("linear", 0.55), ("exp", 0.174), ("log", 0.926), ("none", 1.0)])
+def test_uda_tsa_half_way_of_ten_classes(annealing: Annealing, half_way: float) -> None:
+    assert signal_threshold(0.5, 10, annealing) == pytest.approx(half_way, abs=5e-4)
+    assert signal_threshold(1.0, 10, annealing) == pytest.approx(1, abs=0.01)
+    if annealing != "none":
+        assert signal_threshold(0.0, 10, annealing) == pytest.approx(0.1, abs=0.01)
+
+
+def test_pictures_without_a_label_count_nothing() -> None:
+    method = build(3)
+    rng = torch.Generator().manual_seed(0)
+    batch = {"picture": torch.randn(6, 64, generator=rng), "label": torch.tensor([0, -1, 2, -1, 1, -1])}
+    told = {name: values[::2] for name, values in batch.items()}
+    some, few = method(Given(), batch), method(Given(), told)
+    torch.testing.assert_close(some.loss, few.loss)
+    torch.testing.assert_close(some.metrics["accuracy"], few.metrics["accuracy"])
+    none = method(Given(), {"picture": batch["picture"], "label": torch.full((6,), -1)})
+    assert none.loss.item() == 0
+
+
+def test_labels_that_are_known_already_are_left_out_until_the_threshold_has_risen() -> None:
+    torch.manual_seed(0)
+    method = ClassificationConfig(size=16, classes=2, annealing="linear").build(BackboneConfig("conv4").build())
+    with torch.no_grad():
+        method.head.weight.zero_()
+        method.head.weight[1, 0] = 1
+        method.head.bias.zero_()
+    odds = torch.tensor([0.6, 0.8, 0.3])  # of class 1, which all three are
+    pictures = torch.zeros(3, 64)
+    pictures[:, 0] = (odds / (1 - odds)).log()
+    batch = {"picture": pictures, "label": torch.ones(3, dtype=torch.int64)}
+    for progress, counting in ((0.0, [2]), (0.5, [0, 2]), (1.0, [0, 1, 2])):  # thresholds 0.5, 0.75, 1
+        method.after_step(Given(), {}, progress)
+        step = method.train()(Given(), batch)
+        assert step.loss.item() == pytest.approx(float(-odds[counting].log().mean()), abs=1e-5)
+        assert step.metrics["left_out"].item() == pytest.approx(1 - len(counting) / 3, abs=1e-6)
+    method.after_step(Given(), {}, 0.0)
+    assert method.eval()(Given(), batch).loss.item() == pytest.approx(float(-odds.log().mean()), abs=1e-5)
+
+
+def test_another_annealing_is_refused() -> None:
+    with pytest.raises(UserError, match="no annealing 'linea', did you mean 'linear'"):
+        ClassificationConfig(annealing="linea")  # type: ignore[arg-type]
