@@ -340,6 +340,25 @@ def test_the_early_stages_and_their_batch_norm_stay_to_the_bit(rest: Any, stage:
     assert {name for name in start if name.startswith("head")} <= changed(start, model)
 
 
+def test_rotnet_semi_block_2_of_nin_is_192x8x8_and_its_trunk_stays_to_the_bit() -> None:
+    torch.manual_seed(0)
+    network = BackboneConfig("nin").build()
+    before = state(network)
+    model, groups, last = FEW.model(network, 32, 3, "few")
+    assert last == "block2"
+    with torch.no_grad():
+        assert model.backbone.eval()(torch.zeros(1, 3, 32, 32)).maps["block2"].shape == (1, 192, 8, 8)
+    kernels = [tuple(part.weight.shape) for part in model.head.modules() if isinstance(part, nn.Conv2d)]
+    assert kernels == [(192, 192, 3, 3), (192, 192, 1, 1), (192, 192, 1, 1)]
+    data, _ = parts_of(dataclasses.replace(make_job(), preprocessing=Preprocessing(size=32, resize=32)))
+    head = state(model.head)
+    showing = Showing(batch_size=4, precision="fp32")
+    short = dataclasses.replace(FEW, examples=12, showing=showing).phase(len(groups), len(data))
+    assert len(train(model, groups, [short], data, showing, FEW.optimizer, CPU, "few")) == 3  # the last step is what is judged
+    assert changed(before, network) == set()
+    assert changed(head, model.head) == set(head)
+
+
 def test_later_stages_are_not_run_where_a_new_block_replaces_them() -> None:
     model, _, _ = FEW.model(untrained(), 24, 3, "few")
     with torch.no_grad():
