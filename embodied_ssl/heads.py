@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import itertools
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def places(found: Tensor, cells: int) -> Tensor:
+    """A map [B, D, H, W] pooled to ``cells`` x ``cells`` places, one after another: [B, D * cells^2]; its mean for one."""
+    return F.adaptive_avg_pool2d(found, cells).flatten(1)
 
 
 def mlp(*widths: int, norm: bool = True) -> nn.Sequential:

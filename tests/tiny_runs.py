@@ -53,7 +53,8 @@ def _tiny_method(method: Any) -> Any:
         return dataclasses.replace(method, tasks=tasks)
     if hasattr(method, "task"):
         return dataclasses.replace(method, task=_tiny_method(method.task))
-    small = {"size": 32, "tuples": 2, "hidden": 32, "permutations": 12, "per_tile": 32}
+    hidden = min(32, getattr(method, "hidden", 32))
+    small = {"size": 32, "tuples": 2, "hidden": hidden, "permutations": 12, "per_tile": 32}
     return dataclasses.replace(method, **{k: v for k, v in small.items() if hasattr(method, k)})
 
 

@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from embodied_ssl import config
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.core import Batch, Example, Learner, Step
 from embodied_ssl.datasets.io.pictures import ArrayPicture
 from embodied_ssl.datasets.source import Sample
 from embodied_ssl.errors import UserError
+from embodied_ssl.heads import places
 from embodied_ssl.keys import generator
 from embodied_ssl.methods.image.rotation import Rotation, RotationConfig, TurnView, four_turns
 from embodied_ssl.views.crops import random_crop, shifted_crop
@@ -90,8 +92,7 @@ def test_rotnet_asks_all_four_copies_of_every_picture() -> None:
 
 @pytest.mark.parametrize("degrees", [(0, 180), (90, 270), (0, 90, 180)])
 def test_fewer_turns_are_asked_as_they_are_named(degrees: tuple[int, ...]) -> None:
-    config = RotationConfig(16, degrees=degrees)
-    method = config.build(BackboneConfig("conv4").build())
+    method = RotationConfig(16, degrees=degrees).build(BackboneConfig("conv4").build())
     x = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     rendered = method.view.render({"picture": x})
     for i, angle in enumerate(degrees):
@@ -114,6 +115,7 @@ def test_fewer_turns_are_asked_as_they_are_named(degrees: tuple[int, ...]) -> No
         ({"degrees": (0, 45)}, "degrees are 0,45"),
         ({"size": 32, "padding": 17}, "padding is 17; give 0 to half the size, which is 32"),
         ({"padding": -1}, "padding is -1"),
+        ({"hidden": -1}, "hidden is -1 and cells 0; give at least 0 each"),
     ],
 )
 def test_turns_and_shifts_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -147,6 +149,36 @@ def test_answers_belong_to_their_own_turns() -> None:
     step = method(Corner(), {"turned": four_turns(x)})
     assert step.loss.item() == pytest.approx(0, abs=1e-6)
     assert method.score(step.answers) == {"accuracy": 1.0, "chance_accuracy": 0.25}
+
+
+def test_the_papers_head_keeps_places_apart_and_has_two_hidden_layers() -> None:
+    """9,216 features in theirs, 6 x 6 places; 12,544 here, 7 x 7: 4,096 x (12,544 + 4,096) weights, BatchNorm, and the last."""
+    backbone = BackboneConfig("alexnet").build()
+    method = RotationConfig(224, hidden=64, cells=7).build(backbone)
+    assert sum(p.numel() for p in method.parameters()) == 64 * (7 * 7 * 256 + 64) + 2 * 2 * 64 + 64 * 4 + 4
+    linear = RotationConfig(32, cells=2).build(BackboneConfig("conv4").build())
+    found = torch.arange(2 * 3 * 4 * 4).view(2, 3, 4, 4).float()
+    assert places(found, 2).shape == (2, 12)
+    assert torch.equal(places(found, 1), found.mean((2, 3)))
+    assert torch.equal(places(found, 4), found.flatten(1))
+    assert linear.head.in_features % 4 == 0
+    assert linear(BackboneConfig("conv4").build(), batch()).answers["guess"].shape == (5, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs"),
+    [
+        ("rotation_paper", ((0, 0.01), (14, 0.01), (15, 1e-3), (30, 1e-4), (45, 1e-5))),
+        ("rotation_cifar", ((0, 0.1), (59, 0.1), (60, 0.02), (120, 0.004), (160, 0.0008), (199, 0.0008))),
+    ],
+)
+def test_the_papers_rates(name: str, epochs: tuple[tuple[int, float], ...]) -> None:
+    """As in the authors' published configurations."""
+    run = config.load(name)[0]
+    total = {"rotation_paper": 50, "rotation_cifar": 200}[name]
+    assert run.steps % total == 0
+    for epoch, rate in epochs:
+        assert run.optimizer.rate * run.schedule.factor((epoch + 1e-6) / total) == pytest.approx(rate)
 
 
 def test_the_figure_turns_pictures_back_by_the_answer() -> None:

@@ -23,6 +23,7 @@ from embodied_ssl.backbones import Backbone
 from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
 from embodied_ssl.datasets.source import Sample
 from embodied_ssl.errors import UserError
+from embodied_ssl.heads import mlp, places
 from embodied_ssl.views.crops import check_crop, random_crop, shifted_crop
 from embodied_ssl.views.marks import framed
 from embodied_ssl.views.pixels import network_input, unnormalise
@@ -39,12 +40,17 @@ class RotationConfig:
         area: least and greatest share of the picture that a crop covers; means nothing where there is ``padding``.
         padding: if above 0, a crop is the whole picture, shifted by up to so many pixels each way, with black where it ends.
         degrees: the turns to tell apart, of `DEGREES`.
+        hidden: width of two hidden layers with BatchNorm in the head, AlexNet's are of 4,096; 0 for a linear head, as NIN's.
+        cells: features are read from the backbone's last map, pooled to so many by so many places, each kept apart; 0 for its
+            vector, which averages them.
     """
 
     size: int = 96
     area: tuple[float, float] = (0.3, 1.0)
     padding: int = 0
     degrees: tuple[int, ...] = DEGREES
+    hidden: int = 0
+    cells: int = 0
 
     def __post_init__(self) -> None:
         check_crop(self.size, self.area)
@@ -53,10 +59,18 @@ class RotationConfig:
         if len(self.degrees) < 2 or len(set(self.degrees)) < len(self.degrees) or not set(self.degrees) <= set(DEGREES):
             given = ",".join(map(str, self.degrees))
             raise UserError(f"degrees are {given or 'none'}; give at least two different ones of 0,90,180,270")
+        if self.hidden < 0 or self.cells < 0:
+            raise UserError(f"hidden is {self.hidden} and cells {self.cells}; give at least 0 each")
 
     def build(self, backbone: Backbone) -> Rotation:
         quarters = tuple(DEGREES.index(angle) for angle in self.degrees)
-        return Rotation(backbone.width, TurnView(self.size, self.area, self.padding, quarters))
+        view = TurnView(self.size, self.area, self.padding, quarters)
+        if not self.cells:
+            return Rotation(backbone.width, view, self.hidden)
+        if not backbone.has_maps:
+            raise UserError(f"{backbone.name} gives no map to read cells from; set --set method.cells=0")
+        last, width = backbone.grid_stage(self.size, 1)
+        return Rotation(width * self.cells**2, view, self.hidden, last, self.cells)
 
 
 @dataclass(frozen=True)
@@ -92,15 +106,20 @@ class Rotation(Method):
     needs = frozenset({"picture"})
     gives_logits = True
 
-    def __init__(self, width: int, view: TurnView) -> None:
+    def __init__(self, width: int, view: TurnView, hidden: int = 0, stage: str = "", cells: int = 0) -> None:
         super().__init__()
         self.view = view
         self.quarters = view.quarters
-        self.head = nn.Linear(width, len(view.quarters))
+        self.stage = stage
+        self.cells = cells
+        answers = len(view.quarters)
+        self.head = mlp(width, hidden, hidden, answers) if hidden else nn.Linear(width, answers)
 
     def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
         turned = batch["turned"]
-        logits: Tensor = self.head(backbone(turned.flatten(0, 1)).vector)
+        features = backbone(turned.flatten(0, 1))
+        seen = places(features.maps[self.stage], self.cells) if self.cells else features.vector
+        logits: Tensor = self.head(seen)
         return {"logits": logits.unflatten(0, turned.shape[:2])}  # [B, turns, answers]
 
     def objective(self, embeddings: dict[str, Tensor]) -> Step:
