@@ -12,46 +12,35 @@ All lengths are shares of the patch's side: at 96 pixels the gap is 48, patches 
 to 150,000 to 450,000 pixels, as there. Different, and why:
 - Grids have a fixed number of rows and columns (the authors' fill the picture), so that every picture gives as many questions.
 - A grid has more neighbours side by side than across corners; pairs are weighted so that each of the eight sides counts alike.
-- Colours are projected by default. Red against blue it leaves, and no second-order trace of red and blue against green;
-  dropping channels leaves nothing of either, but shows the network one channel at a time.
+- Colours are projected by default, which shows the network colours at all. Measured on pictures through a made-up lens: where
+  red and blue part from green alike, one patch then does not tell its place; where red parts from blue, it still does, and only
+  dropping channels hides it (the authors' choice, and the paper config's). The fringes of pictures shrunk to a few hundred
+  pixels are a small part of a pixel.
 - Half of the pictures are mirrored first (the authors' are not). Noise for dropped channels is the paper's (a hundredth of the
-  kept channel's deviation), not the published code's. Its greatest momentum and learning rates are not known to us.
+  kept channel's deviation), not the published code's. The momentum and rates of the paper itself are not known to us.
 
 Legend: B pictures, N patches of one picture, K pairs among them, S side of a patch, D features.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodied_ssl.backbones import Backbone, Features
-from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
-from embodied_ssl.datasets.source import Picture, Pixels, Sample
-from embodied_ssl.errors import BadItem, UserError
-from embodied_ssl.views.crops import mirror
+from embodied_ssl.core import Batch, Method, Panel, Step
+from embodied_ssl.errors import UserError
+from embodied_ssl.methods.image.patch_grids import PAPER_SIDE, UNASKED, Colours, PatchGrids, laid_out
 from embodied_ssl.views.marks import framed
-from embodied_ssl.views.patches import keep_one_channel, standardise_each, without_green_magenta
 from embodied_ssl.views.pixels import fold, to_float, unfold
 
-PAPER_SIDE = 96  # pixels of a patch in the paper, to which its other lengths belong
 GAP = 48 / PAPER_SIDE
 JITTER = 7 / PAPER_SIDE
 PIXELS = (150_000 / PAPER_SIDE**2, 450_000 / PAPER_SIDE**2)
-COARSE_SIDES = (10 / PAPER_SIDE, 95 / PAPER_SIDE)
-SIDES = tuple((down, across) for down, across in itertools.product((-1, 0, 1), repeat=2) if (down, across) != (0, 0))
-EMPTY, UNASKED = 1.0, 0.82  # greys, in drawings: between patches, and cells in which none lies
-NAMES = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")  # of SIDES
 
 
 @dataclass(frozen=True)
@@ -81,7 +70,7 @@ class RelativePatchConfig:
     jitter: float = JITTER
     pixels: tuple[float, float] = PIXELS
     enlarge: float = 2.0
-    colours: Literal["project", "drop", "all"] = "project"
+    colours: Colours = "project"
     coarse: float = 0.33
     flip: bool = True
     hidden: int = 512
@@ -123,116 +112,11 @@ class RelativePatchConfig:
         return RelativePatch(width * self.cells**2, self.hidden, view, last, self.cells)
 
 
-@dataclass(frozen=True)
-class PatchGrids(View):
-    """Patches of one picture, uint8 [N, S, S, 3], grid by grid and row by row; lengths in pixels of the resized picture.
-
-    Also drawn: ``corner`` int64 [N, 2], each patch's top and left in the resized picture, and ``resized`` [2], its height and
-    width; ``kept`` [N], the channel that is not dropped; ``noise``, the key of the noise in the place of the others.
-    Rendered: ``patches`` float [B, N, 3, S, S], as the network sees them.
-    """
-
-    size: int
-    grid: tuple[int, int]
-    grids: int
-    gap: int
-    jitter: int
-    pixels: tuple[float, float]
-    enlarge: float
-    colours: Literal["project", "drop", "all"]
-    coarse: float
-    flip: bool
-
-    def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
-        picture: Picture = sample["picture"]
-        resized = self.resized(picture, rng)
-        pixels = picture.take((0, 0, *picture.size), resized)
-        if self.flip and rng.random() < 0.5:
-            pixels = mirror(pixels)
-        corners = np.concatenate([self.lay(resized, rng) for _ in range(self.grids)])
-        patches = [pixels[top : top + self.size, left : left + self.size] for top, left in corners]
-        return {
-            "pixels": np.stack([self._perhaps_coarse(patch, rng) for patch in patches]),
-            "corner": corners,
-            "resized": np.array(resized),
-            "kept": rng.integers(3, size=len(corners)),
-            "noise": np.asarray(rng.integers(2**31)),
-        }
-
-    def resized(self, picture: Picture, rng: np.random.Generator) -> tuple[int, int]:
-        """Height and width to resize a picture to: a random area within ``pixels``, as far as ``enlarge`` and the grid allow.
-
-        Raises:
-            BadItem: the picture is too small for a grid, even enlarged.
-        """
-        height, width = picture.size
-        needed = self.extent(self.grid[0]), self.extent(self.grid[1])
-        least = max(needed[0] / height, needed[1] / width)  # factor on the sides
-        if least > self.enlarge:
-            wanted = " x ".join(str(math.ceil(side / self.enlarge)) for side in needed)
-            raise BadItem(picture.name, f"is {height} x {width} pixels (height, width); a grid of patches needs {wanted}")
-        factor = math.sqrt(rng.uniform(*self.pixels) / (height * width))
-        factor = max(min(factor, self.enlarge), least)
-        return max(needed[0], round(height * factor)), max(needed[1], round(width * factor))
-
-    def extent(self, count: int) -> int:
-        """How many pixels a row (or column) of ``count`` patches needs, with room to be moved on one side."""
-        return count * self.size + (count - 1) * self.gap + self.jitter
-
-    def lay(self, resized: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
-        """A grid at a random place, each of its patches moved on its own and kept inside: top and left [rows * columns, 2]."""
-        rows, columns = self.grid
-        spacing = self.size + self.gap
-        room = [side - (count * self.size + (count - 1) * self.gap) for side, count in zip(resized, self.grid, strict=True)]
-        start = [rng.integers(r + 1) for r in room]
-        places = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
-        moved = start + spacing * places + rng.integers(-self.jitter, self.jitter + 1, places.shape)
-        corners: NDArray[np.int64] = np.clip(moved, 0, np.array(resized) - self.size)
-        return corners
-
-    def _perhaps_coarse(self, patch: Pixels, rng: np.random.Generator) -> Pixels:
-        """A share of the patches shrunk to a random area and enlarged again, so that fine texture cannot be relied on."""
-        if rng.random() >= self.coarse:
-            return patch
-        least, most = (share * self.size for share in COARSE_SIDES)
-        side = max(1, round(math.sqrt(rng.uniform(least**2, most**2))))
-        small = cv2.resize(patch, (side, side), interpolation=cv2.INTER_AREA)
-        return np.asarray(cv2.resize(small, (self.size, self.size), interpolation=cv2.INTER_LINEAR), np.uint8)
-
-    def render(self, batch: Batch) -> Batch:
-        patches = to_float(batch["pixels"])
-        if self.colours == "project":
-            patches = without_green_magenta(patches)
-        elif self.colours == "drop":
-            patches = keep_one_channel(patches, batch["kept"], _keyed_noise(batch["noise"], patches))
-        return {**batch, "patches": standardise_each(patches)}
-
-    def pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """All ordered pairs of neighbours among the N patches, int64 [K, 2], and where the second lies, [K], 0 to 7."""
-        rows, columns = self.grid
-        found = [
-            (g * rows * columns + y * columns + x, g * rows * columns + (y + down) * columns + x + across, place)
-            for g, y, x in itertools.product(range(self.grids), range(rows), range(columns))
-            for place, (down, across) in enumerate(SIDES)
-            if 0 <= y + down < rows and 0 <= x + across < columns
-        ]
-        numbers = np.array(found, np.int64)
-        return numbers[:, :2], numbers[:, 2]
-
-    def panels(self, batch: Batch) -> Sequence[Panel]:
-        """The first grid's patches as they were cut, and as the network sees them."""
-        rows, columns = self.grid
-        count = rows * columns
-        cut, seen = to_float(batch["pixels"][:, :count]), visible(batch["patches"][:, :count])
-        gap = max(2, self.size // 8)
-        shown = [F.pad(_laid_out(patches, rows, columns, gap), (gap, gap, gap, gap), value=EMPTY) for patches in (cut, seen)]
-        return [("a grid of patches", shown[0]), ("as the network sees them", shown[1])]
-
-
 class RelativePatch(Method):
     """Cross-entropy over eight sides, each counting alike; log 8 when the network does not know."""
 
     needs = frozenset({"picture"})
+    gives_logits = True
     pairs: Tensor
     place: Tensor
     weight: Tensor
@@ -251,14 +135,17 @@ class RelativePatch(Method):
             *_layer(2 * hidden, hidden), nn.Linear(hidden, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 8)
         )
 
-    def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
+    def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
         patches = batch["patches"]
         vectors = unfold(self.each(self._read(backbone(fold(patches)))), patches.shape[1])  # [B, N, hidden]
         both = vectors[:, self.pairs].flatten(2)  # [B, K, 2 hidden]
-        logits = self.both(fold(both)).float()
-        place = self.place.repeat(len(patches))
-        loss = F.cross_entropy(logits, place, weight=self.weight)
-        guess = unfold(logits.detach().argmax(1), len(self.place))  # [B, K]
+        return {"logits": unfold(self.both(fold(both)), both.shape[1])}  # [B, K, 8]
+
+    def objective(self, embeddings: dict[str, Tensor]) -> Step:
+        logits = embeddings["logits"]
+        place = self.place.expand(logits.shape[:2])
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), place.flatten(), weight=self.weight)
+        guess = logits.detach().argmax(2)
         return Step(loss, {"accuracy": self._recall(guess)}, answers={"guess": guess})
 
     def _read(self, features: Features) -> Tensor:
@@ -294,26 +181,6 @@ def _layer(inner: int, outer: int) -> list[nn.Module]:
     return [nn.Linear(inner, outer, bias=False), nn.BatchNorm1d(outer, affine=False), nn.ReLU(inplace=True)]
 
 
-def _keyed_noise(keys: Tensor, like: Tensor) -> Tensor:
-    """Normal noise in the shape of ``like`` [B, ...], each example's from its own key [B]: made on the CPU, the same anywhere."""
-    generator = torch.Generator()
-    noise = [torch.randn(like.shape[1:], generator=generator.manual_seed(key)) for key in keys.tolist()]
-    return torch.stack(noise).to(like.device)
-
-
-def visible(patches: Tensor) -> Tensor:
-    """Standardised patches for people: three standard deviations to either side of grey."""
-    return (0.5 + patches / 6).clamp(0, 1)
-
-
-def _laid_out(patches: Tensor, rows: int, columns: int, gap: int) -> Tensor:
-    """[B, rows * columns, 3, S, S] as one picture each, with gaps between."""
-    padded = F.pad(patches, (0, gap, 0, gap), value=EMPTY)
-    batch, _, channels, height, width = padded.shape
-    grid = padded.view(batch, rows, columns, channels, height, width).permute(0, 3, 1, 4, 2, 5)
-    return grid.reshape(batch, channels, rows * height, columns * width)[..., :-gap, :-gap]
-
-
 def _some_of_every_side(place: Tensor, count: int) -> Tensor:
     """Numbers of ``count`` pairs, sides in turn."""
     of_side = [torch.nonzero(place == side).flatten() for side in range(8)]
@@ -337,7 +204,7 @@ def eight_cells(first: Tensor, second: Tensor, place: int, guess: int) -> Tensor
     cells[_cell(place)] = second
     rim = framed(cells[_cell(guess)][None], torch.tensor([place == guess], device=first.device))
     cells[_cell(guess)] = rim[0]
-    return _laid_out(torch.stack(cells)[None], 3, 3, max(1, first.shape[-1] // 12))[0]
+    return laid_out(torch.stack(cells)[None], 3, 3, max(1, first.shape[-1] // 12))[0]
 
 
 def _cell(place: int) -> int:
