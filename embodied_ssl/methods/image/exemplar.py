@@ -138,6 +138,7 @@ class Exemplar(Method):
 
     needs = frozenset({"picture", "index"})
     asks = Asks(channels=(1, 3))
+    gives_logits = True
     picture: Tensor
     square: Tensor
     mark: Tensor
@@ -190,14 +191,19 @@ class Exemplar(Method):
         order = generator(int(self.key), "order", epoch.number).permutation(len(self.picture))
         return Plan(self.picture.cpu().numpy()[order])
 
-    def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
-        copies, seed = batch["copies"], batch["seed"]
+    def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        copies = batch["copies"]
         vectors = backbone(copies.flatten(0, 1)).vector
         # Where fewer seeds were found than there are outputs, the rest is no class.
-        logits = self.head(vectors).float()[:, : max(2, len(self.picture))].view(*copies.shape[:2], -1)
+        logits = self.head(vectors)[:, : max(2, len(self.picture))]
+        each = {"logits": logits, "vectors": vectors}
+        return {n: v.unflatten(0, copies.shape[:2]) for n, v in each.items()} | {"seed": batch["seed"], "asked": batch["index"]}
+
+    def objective(self, embeddings: dict[str, Tensor]) -> Step:
+        logits, seed = embeddings["logits"].float(), embeddings["seed"]  # [B, K, N] and [B]
         known = seed >= 0
-        target = seed.clamp_min(0).repeat_interleave(copies.shape[1])
-        each = F.cross_entropy(logits.flatten(0, 1), target, reduction="none").view(copies.shape[:2]).mean(1)
+        target = seed.clamp_min(0).repeat_interleave(logits.shape[1])
+        each = F.cross_entropy(logits.flatten(0, 1), target, reduction="none").view(logits.shape[:2]).mean(1)
         guess = logits.argmax(2)
         if self.training:
             right = (guess == seed.unsqueeze(1)).float().mean(1)
@@ -205,8 +211,8 @@ class Exemplar(Method):
             metrics = {"accuracy": mean_where(right, known).detach(), "chance_accuracy": chance}
             return Step(mean_where(each, known), metrics)
         loss = torch.where(known, each, disagreement(logits[:, 0], logits[:, 1])).mean()
-        first, second = vectors.detach().float().view(*copies.shape[:2], -1)[:, :2].unbind(1)
-        return Step(loss, answers={"first": first, "second": second, "asked": batch["index"], "seed": seed, "guess": guess})
+        first, second = embeddings["vectors"].detach().float()[:, :2].unbind(1)
+        return Step(loss, answers={"first": first, "second": second, "asked": embeddings["asked"], "seed": seed, "guess": guess})
 
     def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
         """``retrieval``: is the nearest second copy of the same seed? See `exemplar_retrieval`; chance is 1/64."""

@@ -201,6 +201,7 @@ class Jigsaw(Method):
 
     needs = frozenset({"picture"})
     asks = Asks(channels=(1, 3))
+    gives_logits = True
     view: View
     permutations: Tensor
 
@@ -237,9 +238,12 @@ class Jigsaw(Method):
             )
         self.permutations = torch.from_numpy(found)
 
-    def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
+    def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
         label = batch["label"]
-        logits = self.solve(self.look(backbone, batch["tiles"]), self.permutations[label]).float()
+        return {"logits": self.solve(self.look(backbone, batch["tiles"]), self.permutations[label]), "label": label}
+
+    def objective(self, embeddings: dict[str, Tensor]) -> Step:
+        logits, label = embeddings["logits"].float(), embeddings["label"]  # [B, P, N] and [B, P]
         guess = logits.argmax(-1)
         accuracy = (guess == label).float().mean().detach()
         loss = F.cross_entropy(logits.flatten(0, 1), label.flatten())
