@@ -24,8 +24,8 @@ from embodied_ssl.errors import BadItem, UserError, suggest
 from embodied_ssl.process import be_a_good_host
 
 if TYPE_CHECKING:
-    from embodied_ssl.core import Panel
     from embodied_ssl.evaluation.run import Request
+    from embodied_ssl.inspection import Answered
     from embodied_ssl.sim.collecting.engines import Engine
     from embodied_ssl.sim.drive.spec import DriveSpec
     from embodied_ssl.sim.spec import Spec
@@ -107,24 +107,23 @@ def pretrain(
     if main_rank:
         from embodied_ssl.report.run_report import write_run_report
 
-        asked, answers = _panels(folder, config)
-        report = write_run_report(folder, asked, answers)
+        found = _panels(folder, config)
+        report = write_run_report(folder, found.asked, found.answers, found.looks)
         result = {"run": str(folder), "report": str(report), "held_out": _last_held_out(folder), "bad_items": _count_bad(folder)}
         _print_facts(result)
         _write_json(json_file, result)
 
 
-def _panels(folder: Path, config: str) -> tuple[list[Panel], list[Panel]]:
+def _panels(folder: Path, config: str) -> Answered:
     """What a run's report shows that was asked and answered; nothing if the data cannot be read again."""
     from embodied_ssl.finished import open_run
-    from embodied_ssl.inspection import answered_panels
+    from embodied_ssl.inspection import Answered, answered_panels
 
     try:
-        found = answered_panels(open_run(folder, config))
+        return answered_panels(open_run(folder, config))
     except (UserError, BadItem) as error:
         _say(f"no pictures in the report: {error}")
-        return [], []
-    return found.asked, found.answers
+        return Answered([], [], [])
 
 
 @app.command()

@@ -77,7 +77,10 @@ def run_demo(out: Path, videos: str, drives: str, scenes: str, steps: int, devic
     drawn = answered_panels(open_run(folder))
     report = write_report(
         out / "report.html",
-        [*run_sections(folder, found.scores, drawn.asked, clock.laps, drawn.answers), Notes("A word of caution", [CAUTION])],
+        [
+            *run_sections(folder, found.scores, drawn.asked, clock.laps, drawn.answers, drawn.looks),
+            Notes("A word of caution", [CAUTION]),
+        ],
         "embodied_ssl: features without labels",
         "One backbone, five kinds of supervision, judged on scenes that it was never trained on.",
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -172,11 +173,13 @@ class Answered:
         asked: what the views make of the training data, as in `view_panels`.
         answers: rows that the methods draw of answers to held-out questions.
         silent: for each task without such rows, why.
+        looks: where the backbone is active on held-out pictures; none where no task has single pictures.
     """
 
     asked: list[Panel]
     answers: list[Panel]
     silent: list[str]
+    looks: list[Panel] = field(default_factory=list)
 
 
 def answered_panels(finished: Finished, count: int = 8) -> Answered:
@@ -196,7 +199,27 @@ def answered_panels(finished: Finished, count: int = 8) -> Answered:
         if not rows:
             held = "draws no answers" if len(sources[name][1]) else "has a single recording, so nothing was held out to ask"
             silent.append(f"{name or type(task).__name__} {held}")
-    return Answered(_asked(run, tasks, sources, count), answers, silent)
+    return Answered(_asked(run, tasks, sources, count), answers, silent, _looks(finished, sources, count))
+
+
+def _looks(finished: Finished, sources: Mapping[str, tuple[Source, Source]], count: int) -> list[Panel]:
+    """Attention on pictures of the first task that has single ones: held-out pictures, if there are some."""
+    from embodied_ssl.evaluation.models import Model, preprocessing_of
+    from embodied_ssl.report.attention import attention_rows  # draws; not needed where nothing is finished
+
+    backbone = finished.learner.backbone
+    size = max(int(getattr(task.view, "size", 0)) for task in _tasks(finished.learner.method).values())
+    card = {"architecture": {"channels": backbone.channels}, "preprocessing": {"size": size}}
+    model = Model(backbone.name, backbone, preprocessing=preprocessing_of(card))
+    for train, out in sources.values():
+        source = out if len(out) else train
+        pixels = []
+        for row in held_out.evenly_spread(source, count) if "picture" in source.provides else ():
+            with suppress(BadItem):
+                pixels.append(model.preprocessing.crop(source[row]["picture"]))
+        if pixels:
+            return attention_rows(model, np.stack(pixels))
+    return []
 
 
 def _tasks(method: Method) -> Mapping[str, Method]:

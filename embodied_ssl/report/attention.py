@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from embodied_ssl.core import Panel
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.evaluation.features import frozen
 from embodied_ssl.evaluation.models import Model
 from embodied_ssl.report.figures import INK, _plain
+from embodied_ssl.views.pixels import to_float
 
 POWERS = (1, 2, 4)
 HEAT = 0.62  # share of the heat in what is drawn; the rest is the picture in grey
@@ -72,6 +74,15 @@ def over_picture(pixels: Pixels, heat: NDArray[np.float32]) -> Pixels:
     colours = np.asarray(matplotlib.colormaps["inferno"](heat))[..., :3]
     mixed: Pixels = ((HEAT * colours + (1 - HEAT) * grey) * 255).round().astype(np.uint8)
     return mixed
+
+
+def attention_rows(model: Model, pixels: Pixels, power: float = 2) -> list[Panel]:
+    """Pictures uint8 [B, S, S, 3] as the network sees them, and below them the attention of every stage."""
+    rows: list[Panel] = [("pictures as the network sees them", to_float(torch.from_numpy(np.ascontiguousarray(pixels))))]
+    for stage, heat in attention_maps(model, pixels, power).items():
+        drawn = np.stack([over_picture(one, values) for one, values in zip(pixels, heat, strict=True)])
+        rows.append((f"where {_plain(stage)} is active", to_float(torch.from_numpy(drawn))))
+    return rows
 
 
 def attention_sheet(models: Sequence[Model], pictures: Sequence[Pixels], rows: Sequence[tuple[int, float]]) -> Figure:

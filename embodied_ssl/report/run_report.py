@@ -30,7 +30,7 @@ from embodied_ssl.report.report import (
     write_report,
 )
 
-VIEWS, ANSWERS = "views", "answers"  # the folders of a run in which rows of pictures are kept
+VIEWS, ANSWERS, LOOKS = "views", "answers", "attention"  # the folders of a run in which rows of pictures are kept
 
 READING = (
     "The same network untrained (three seeds) and plain descriptors stand beside every figure; a gain smaller than what "
@@ -43,6 +43,11 @@ READING_ANSWERS = (
     "A few examples; the figures over all of them are below."
 )
 
+READING_LOOKS = (
+    "Bright: where activations are strong, squared and summed over channels, scaled to each map's own range. Held-out pictures, "
+    "where there are some; of each, the middle square."
+)
+
 
 def run_sections(
     folder: Path,
@@ -50,6 +55,7 @@ def run_sections(
     panels: Sequence[Panel] = (),
     facts: Mapping[str, object] | None = None,
     answers: Sequence[Panel] = (),
+    looks: Sequence[Panel] = (),
 ) -> list[Section]:
     """The sections of a run's report.
 
@@ -59,6 +65,7 @@ def run_sections(
         panels: what the views made of the data.
         facts: further lines for the first section.
         answers: what the methods drew of the trained network's answers.
+        looks: where the trained network is active.
     """
     card = json.loads((folder / "backbone" / "card.json").read_text())
     origin = card["origin"]
@@ -78,6 +85,7 @@ def run_sections(
         ScoreTable("What the features are worth", [s for s in scores if not s.protocol.startswith("pretext")]),
         PictureRows("What the network is asked", panels, "Drawn by the views that trained it."),
         PictureRows("What the network answers", answers, READING_ANSWERS),
+        PictureRows("Where the network looks", looks, READING_LOOKS),
         *_found(folder),
         Curves("Training", folder / "log.jsonl", "Held-out: recordings and things never trained on. Dashed: chance."),
         Notes("How to read this", [*splits, *READING] if scores else []),
@@ -86,21 +94,24 @@ def run_sections(
     ]
 
 
-def write_run_report(folder: Path, panels: Sequence[Panel] = (), answers: Sequence[Panel] = ()) -> Path:
+def write_run_report(
+    folder: Path, panels: Sequence[Panel] = (), answers: Sequence[Panel] = (), looks: Sequence[Panel] = ()
+) -> Path:
     """Write ``report.html`` into a run folder, with all evaluations that lie there.
 
     Args:
         folder: made by pretrain.
         panels: what the views made of the data; kept in the folder, and read from there when none are given.
         answers: what the methods drew of the trained network's answers; kept and read likewise.
+        looks: where the trained network is active; kept and read likewise.
     """
     rows = {}
-    for place, given in ((VIEWS, panels), (ANSWERS, answers)):
+    for place, given in ((VIEWS, panels), (ANSWERS, answers), (LOOKS, looks)):
         if given:
             keep_panels(folder / place, given)
         rows[place] = given or kept_panels(folder / place)
     scores = [score for path in sorted((folder / "evaluation").glob("*.json")) for score in load_scores(path)]
-    sections = run_sections(folder, scores, rows[VIEWS], answers=rows[ANSWERS])
+    sections = run_sections(folder, scores, rows[VIEWS], answers=rows[ANSWERS], looks=rows[LOOKS])
     return write_report(folder / "report.html", sections, folder.name)
 
 

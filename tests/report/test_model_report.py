@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from embodied_ssl.backbones import BackboneConfig
+from embodied_ssl.backbones import BackboneConfig, untrained
 from embodied_ssl.checkpoint import Card, export_backbone, preprocessing
 from embodied_ssl.datasets.class_folder import ClassFolder
 from embodied_ssl.datasets.io.pictures import encode
@@ -24,7 +24,7 @@ from embodied_ssl.evaluation.models import Model, OneStage, open_model
 from embodied_ssl.evaluation.pictures import Preprocessing
 from embodied_ssl.keys import generator
 from embodied_ssl.report import figures
-from embodied_ssl.report.attention import attention, attention_maps, attention_sheet, over_picture
+from embodied_ssl.report.attention import attention, attention_maps, attention_rows, attention_sheet, over_picture
 from embodied_ssl.report.drawings import rendered
 from embodied_ssl.report.filters import filter_sheet, filters_figure, first_filters
 from embodied_ssl.report.health import cka_figure, likeness
@@ -50,6 +50,16 @@ class Fixed(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.tensor([[[[1.0, 2], [0, 3]], [[2, 0], [1, -1]]]]).expand(len(x), -1, -1, -1)
+
+
+def test_attention_rows_are_the_pictures_and_each_stage_over_them() -> None:
+    model = Model("toy", untrained(BackboneConfig("conv4"), 0), preprocessing=Preprocessing(32, 32))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    (_, seen), *rows = attention_rows(model, pixels)
+    assert [caption for caption, _ in rows] == [f"where conv{i} is active" for i in range(1, 5)]
+    assert torch.equal((seen * 255).round().byte(), torch.from_numpy(pixels).movedim(-1, 1))
+    first = over_picture(pixels[0], attention_maps(model, pixels)["conv1"][0])
+    assert torch.equal((rows[0][1][0] * 255).round().byte(), torch.from_numpy(first).movedim(-1, 0))
 
 
 def test_attention_of_the_toy_map() -> None:

@@ -88,10 +88,12 @@ def test_answers_stand_beside_what_was_asked_and_are_kept(tmp_path: Path) -> Non
     assert [caption for caption, _ in found.asked] == [caption for caption, _ in view_panels(run)]
     assert len(found.answers) == 2
     assert found.silent == []
-    first = write_run_report(folder, found.asked, found.answers).read_text()
-    assert first.index("What the network is asked") < first.index("What the network answers") < first.index("Training")
+    assert [caption for caption, _ in found.looks[1:]] == [f"where conv{i} is active" for i in range(1, 5)]
+    first = write_run_report(folder, found.asked, found.answers, found.looks).read_text()
+    headings = ("What the network is asked", "What the network answers", "Where the network looks", "Training")
+    assert sorted(headings, key=first.index) == list(headings)
     again = write_run_report(folder).read_text()  # as `evaluate` does
-    for caption, _ in found.answers:
+    for caption, _ in [*found.answers, *found.looks]:
         assert caption in first
         assert caption in again
     assert again.count("<img") == first.count("<img")
