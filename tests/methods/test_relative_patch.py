@@ -328,9 +328,9 @@ def test_the_figure_shows_the_place_and_rims_the_answer() -> None:
     for place in range(8):
         for guess in range(8):
             drawn = eight_cells(first, second, place, guess)
-            assert drawn.shape == (3, 3 * 24 + 2 * gap, 3 * 24 + 2 * gap)
+            assert drawn.shape == (3, 3 * 24 + 4 * gap, 3 * 24 + 4 * gap)
             for cell in range(9):
-                top, left = (cell // 3) * (24 + gap), (cell % 3) * (24 + gap)
+                top, left = gap + (cell // 3) * (24 + gap), gap + (cell % 3) * (24 + gap)
                 middle, rim = drawn[:, top + 12, left + 12], drawn[:, top, left]
                 side = cell - (cell > 4) if cell != 4 else None
                 shown = 0.0 if cell == 4 else 1.0 if side == place else None

@@ -34,7 +34,7 @@ from torch.nn import functional as F
 from embodied_ssl.backbones import Backbone, Features
 from embodied_ssl.core import Batch, Method, Panel, Step
 from embodied_ssl.errors import UserError
-from embodied_ssl.methods.image.patch_grids import PAPER_SIDE, UNASKED, Colours, PatchGrids, laid_out
+from embodied_ssl.methods.image.patch_grids import EMPTY, PAPER_SIDE, UNASKED, Colours, PatchGrids, laid_out
 from embodied_ssl.views.marks import framed
 from embodied_ssl.views.pixels import fold, to_float, unfold
 
@@ -196,7 +196,7 @@ def eight_cells(first: Tensor, second: Tensor, place: int, guess: int) -> Tensor
         guess: the cell that was answered: it has a rim, green if right and red if wrong.
 
     Returns:
-        [3, 3 S + 2 g, 3 S + 2 g]: nine cells with gaps g between them, empty ones grey.
+        [3, 3 S + 4 g, 3 S + 4 g]: nine cells with gaps g between and around them, empty ones grey.
     """
     empty = torch.full_like(first, UNASKED)
     cells = [empty] * 9
@@ -204,7 +204,8 @@ def eight_cells(first: Tensor, second: Tensor, place: int, guess: int) -> Tensor
     cells[_cell(place)] = second
     rim = framed(cells[_cell(guess)][None], torch.tensor([place == guess], device=first.device))
     cells[_cell(guess)] = rim[0]
-    return laid_out(torch.stack(cells)[None], 3, 3, max(1, first.shape[-1] // 12))[0]
+    gap = max(1, first.shape[-1] // 12)
+    return F.pad(laid_out(torch.stack(cells)[None], 3, 3, gap)[0], (gap, gap, gap, gap), value=EMPTY)
 
 
 def _cell(place: int) -> int:
