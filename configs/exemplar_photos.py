@@ -11,7 +11,7 @@ from embodied_ssl.methods.image.exemplar import ExemplarConfig
 from embodied_ssl.optim import AdamW
 
 run = Run(
-    method=ExemplarConfig(size=64, classes=1000),
+    method=ExemplarConfig(size=64, classes=300),
     data=PictureFolder(),
     optimizer=AdamW(rate=1.5e-3),
     batch_size=64,

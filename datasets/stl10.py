@@ -1,7 +1,7 @@
 """STL-10: 10 classes of 96 x 96 colour pictures from ImageNet, 500 a class to train and 800 to test, as plain bytes.
 
 Coates et al. 2011. The published protocol trains ten times on 1,000 listed pictures and reports the mean; all 5,000 at once is as
-usual today. The 100,000 pictures without labels (``unlabeled_X.bin``) are for pretraining and are not read here.
+usual today. The 100,000 pictures without labels are for pretraining: see `embodied_ssl.datasets.stl10_unlabelled`.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ WIDTHS = {
     "conv4": 64,
     "convnet_quick": 1024,
     "densenet121": 1024,
+    "exemplar_cnn": 1024,
     "googlenet": 1024,
     "nin": 192,
     "nin3": 192,
@@ -39,7 +40,7 @@ WIDTHS = {
     "vit_small": 384,
 }
 CPU = torch.device("cpu")
-STAGES = {"convnet_quick": 3, "conv4": 4, "nin": 4, "nin3": 3, "vit_small": 4}
+STAGES = {"convnet_quick": 3, "conv4": 4, "exemplar_cnn": 3, "nin": 4, "nin3": 3, "vit_small": 4}
 
 
 @pytest.fixture(params=names(), scope="module")
@@ -72,6 +73,8 @@ def test_maps_only_shrink_on_the_way_down(backbone: Backbone) -> None:
 def test_the_vector_is_the_mean_of_the_last_map(backbone: Backbone) -> None:
     if backbone.name == "vit_small":
         return  # its vector is the class token
+    if backbone.name == "exemplar_cnn":
+        return  # its vector is the greatest of each quarter
     features = backbone(look(backbone))
     last = features.maps[backbone.stages[-1]]
     if backbone.name == "convnet_quick":  # of its own, 16 places in a row
@@ -89,6 +92,18 @@ def test_the_quick_net_is_as_published() -> None:
     assert torch.equal(features.vector, features.maps["conv3"].flatten(1))
     filters = [(32, 3), (32, 32), (64, 32)]
     assert sum(p.numel() for p in backbone.parameters()) == sum(o * i * 25 + o for o, i in filters) == 79_328
+
+
+def test_the_exemplar_net_is_as_published() -> None:
+    """64c5-128c5-256c5, pooled after the first two; the greatest of each quarter is kept."""
+    backbone = BackboneConfig("exemplar_cnn").build().eval()
+    features = backbone(look(backbone, size=32))
+    assert [tuple(one.shape[1:]) for one in features.maps.values()] == [(64, 16, 16), (128, 8, 8), (256, 8, 8)]
+    last = features.maps["conv3"]
+    quarters = [last[:, :, y : y + 4, x : x + 4].amax((2, 3)) for y in (0, 4) for x in (0, 4)]
+    assert torch.equal(features.vector.view(2, 256, 4), torch.stack(quarters, dim=2))
+    filters = [(64, 3), (128, 64), (256, 128)]
+    assert sum(p.numel() for p in backbone.parameters()) == sum(o * i * 25 + o for o, i in filters)
 
 
 # Networks of other libraries

@@ -10,7 +10,7 @@ import torch
 
 from embodied_ssl.backbones.backbone import Backbone
 from embodied_ssl.backbones.nin import nin
-from embodied_ssl.backbones.small_nets import alexnet, conv4, convnet_quick
+from embodied_ssl.backbones.small_nets import alexnet, conv4, convnet_quick, exemplar_cnn
 from embodied_ssl.backbones.timm_nets import of_timm, vit_small
 from embodied_ssl.backbones.torchvision_nets import densenet121, googlenet, of_torchvision, resnet, vgg16
 from embodied_ssl.errors import UserError, suggest
@@ -77,5 +77,6 @@ _BUILDERS: dict[str, Callable[[BackboneConfig], Backbone]] = {
     "nin3": nin,
     "nin5": nin,
     "convnet_quick": convnet_quick,
+    "exemplar_cnn": exemplar_cnn,
     "conv4": conv4,
 }

@@ -1,4 +1,4 @@
-"""Small networks of plain convolutions: AlexNet with BatchNorm, cuda-convnet's for CIFAR-10, and one for tests."""
+"""Small networks of plain convolutions: AlexNet with BatchNorm, cuda-convnet's for CIFAR-10, Exemplar-CNN's, one for tests."""
 
 from __future__ import annotations
 
@@ -60,6 +60,27 @@ def convnet_quick(config: BackboneConfig) -> Backbone:
     for number, (i, o) in enumerate(itertools.pairwise((config.channels, 32, 32, 64)), start=1):
         net.add_module(f"conv{number}", block(i, o, first=number == 1))
     return _Quick(config.name, net, {part: (part,) for part, _ in net.named_children()}, config.channels)
+
+
+class _Exemplar(Backbone):
+    """The vector is the greatest of each quarter of the last map, as the paper pools its features."""
+
+    def forward(self, pictures: Tensor) -> Features:
+        maps = super().forward(pictures).maps
+        return Features(maps, F.adaptive_max_pool2d(maps["conv3"], 2).flatten(1))
+
+
+def exemplar_cnn(config: BackboneConfig) -> Backbone:
+    """The convolutions of Exemplar-CNN for 32-pixel patches: 64, 128 and 256 filters of 5 x 5, pooled after two, no BatchNorm.
+
+    Dosovitskiy et al. 2014's 64c5-128c5-256c5-512f. Its fully connected 512 are the method's (``hidden=512``); here they see the
+    vector, in the paper every place of the map.
+    """
+    net = nn.Sequential()
+    for number, (i, o) in enumerate(itertools.pairwise((config.channels, 64, 128, 256)), start=1):
+        layers: list[nn.Module] = [nn.Conv2d(i, o, 5, padding=2), nn.ReLU(inplace=True)]
+        net.add_module(f"conv{number}", nn.Sequential(*layers, *([nn.MaxPool2d(2)] if number < 3 else [])))
+    return _Exemplar(config.name, net, {part: (part,) for part, _ in net.named_children()}, config.channels)
 
 
 def conv4(config: BackboneConfig) -> Backbone:

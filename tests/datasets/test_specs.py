@@ -32,6 +32,7 @@ from embodied_ssl.datasets.picture_folder import PictureFolder
 from embodied_ssl.datasets.pose_folders import PoseFolders
 from embodied_ssl.datasets.something_something import SomethingSomething
 from embodied_ssl.datasets.source import DataSpec, Sample, Source
+from embodied_ssl.datasets.stl10_unlabelled import STL10Unlabelled
 from embodied_ssl.datasets.tum_rgbd import TumRgbd
 from embodied_ssl.datasets.ucf101 import Ucf101
 from embodied_ssl.datasets.video_folder import VideoFolder
@@ -40,7 +41,17 @@ from embodied_ssl.errors import UserError
 EGOCENTRIC: list[type[DataSpec]] = [Ego4D, EpicKitchens, Egtea, CharadesEgo]
 ACTIONS: list[type[DataSpec]] = [Ucf101, Hmdb51, SomethingSomething]
 DRIVING: list[type[DataSpec]] = [KittiRaw, KittiOdometry, Donkeycar, Comma2k19, NuScenes, PoseFolders, TumRgbd]
-SPECS: list[type[DataSpec]] = [PictureFolder, VideoFolder, FrameFolders, LeRobot, LeRobotMotion, *DRIVING, *EGOCENTRIC, *ACTIONS]
+SPECS: list[type[DataSpec]] = [
+    PictureFolder,
+    STL10Unlabelled,
+    VideoFolder,
+    FrameFolders,
+    LeRobot,
+    LeRobotMotion,
+    *DRIVING,
+    *EGOCENTRIC,
+    *ACTIONS,
+]
 
 
 @pytest.fixture(scope="module", params=SPECS, ids=lambda kind: kind.__name__)
