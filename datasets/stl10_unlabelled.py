@@ -6,6 +6,7 @@ order of the file; none is known to belong with another, so each is a recording 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from embodied_ssl.datasets.io.listing import prefixes
 from embodied_ssl.datasets.io.numbered import numbered
 from embodied_ssl.datasets.io.pictures import crop_and_resize
 from embodied_ssl.datasets.source import Box, DataSpec, Pixels, Sample, Source, Split, folders, in_split
@@ -48,22 +50,21 @@ class StoredPicture:
 
 
 class StoredPictures(Source):
-    """Pictures of one file, by their numbers in it."""
+    """Pictures by their file and their number in it, each its own recording."""
 
     provides = frozenset({"picture", "index"})
 
-    def __init__(self, path: Path, numbers: list[int]) -> None:
-        self.name = f"{len(numbers)} pictures of {path}"
-        self.path = path
-        self.numbers = numbers
-        self.recordings = [f"picture {number}" for number in numbers]
+    def __init__(self, name: str, places: Sequence[tuple[Path, int]], recordings: Sequence[str]) -> None:
+        self.name = name
+        self.places = places
+        self.recordings = recordings
         self.bad = []
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.places)
 
     def __getitem__(self, index: int) -> Sample:
-        return {"picture": StoredPicture(self.path, self.numbers[index]), "index": index}
+        return {"picture": StoredPicture(*self.places[index]), "index": index}
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class STL10Unlabelled(DataSpec):
     """STL-10's pictures without labels, in its binary version.
 
     Args:
-        root: the folder ``stl10_binary``, or the one that holds it.
+        root: the folder ``stl10_binary``, or the one that holds it; several joined by commas.
     """
 
     protocol: ClassVar[str] = "STL-10's pictures without labels, binary version: stl10_binary/unlabeled_X.bin"
@@ -79,18 +80,24 @@ class STL10Unlabelled(DataSpec):
     root: str = ""
 
     def open(self, split: Split = "all") -> Source:
-        found = folders(self.root)
-        if len(found) > 1:
-            raise UserError(f"'{self.root}' names {len(found)} folders; STL10Unlabelled is one folder: give one")
-        path = _file(found[0])
-        if not path.is_file():
-            raise UserError(f"'{found[0]}' lacks {FILE}; accepted is the unpacked stl10_binary")
-        size = path.stat().st_size
-        if size == 0 or size % VALUES:
-            raise UserError(
-                f"'{path}' has {size} bytes, which is no whole number of pictures of {VALUES}: it is cut short, unpack again"
-            )
-        return StoredPictures(path, in_split([f"picture {number}" for number in range(size // VALUES)], split))
+        roots = folders(self.root)
+        places: list[tuple[Path, int]] = []
+        names: list[str] = []
+        for root, prefix in zip(roots, prefixes(roots), strict=True):
+            path = _file(root)
+            if not path.is_file():
+                raise UserError(f"'{root}' lacks {FILE}; accepted is the unpacked stl10_binary")
+            count, rest = divmod(path.stat().st_size, VALUES)
+            if rest or not count:
+                raise UserError(
+                    f"'{path}' has {path.stat().st_size} bytes, which is no whole number of pictures of {VALUES}: it is cut "
+                    "short, unpack again"
+                )
+            places += [(path, number) for number in range(count)]
+            names += [f"{prefix}picture {number}" for number in range(count)]
+        chosen = in_split(names, split)
+        name = f"{len(chosen)} unlabelled pictures of {self.root}"
+        return StoredPictures(name, [places[i] for i in chosen], [names[i] for i in chosen])
 
     @classmethod
     def tiny(cls, folder: Path) -> Self:

@@ -51,5 +51,3 @@ def test_what_is_missing_or_cut_short_is_refused(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(UserError, match=r"lacks unlabeled_X\.bin"):
         spec.open()
-    with pytest.raises(UserError, match="names 2 folders"):
-        STL10Unlabelled(f"{tmp_path},{tmp_path}").open()
