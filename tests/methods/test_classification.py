@@ -13,12 +13,15 @@ from torch import nn
 from embodied_ssl import config
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.config import override
+from embodied_ssl.core import Step
 from embodied_ssl.datasets.class_folder import ClassFolder
 from embodied_ssl.datasets.few_shots import FewShots
 from embodied_ssl.errors import UserError
 from embodied_ssl.keys import generator
 from embodied_ssl.methods.image.classification import Annealing, Classification, ClassificationConfig, signal_threshold
 from embodied_ssl.methods.multi_task import MultiTaskConfig
+from embodied_ssl.views.marks import RIGHT, WRONG
+from embodied_ssl.views.pixels import network_input, unnormalise
 
 
 def build(classes: int = 5) -> Classification:
@@ -121,3 +124,15 @@ def test_labels_that_are_known_already_are_left_out_until_the_threshold_has_rise
 def test_another_annealing_is_refused() -> None:
     with pytest.raises(UserError, match="no annealing 'linea', did you mean 'linear'"):
         ClassificationConfig(annealing="linea")  # type: ignore[arg-type]
+
+
+def test_the_figure_frames_labelled_pictures_by_the_answer() -> None:
+    method = build(3)
+    pictures = network_input(torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8))
+    answers = {"label": torch.tensor([2, -1, 0, 1]), "guess": torch.tensor([2, 0, 1, 1])}
+    ((caption, shown),) = method.figure({"picture": pictures}, Step(torch.zeros(()), answers=answers))
+    assert caption == "classes 2, 0, 1; answered 2, 1, 1"
+    assert [tuple(one[:, 0, 0].tolist()) for one in shown] == [pytest.approx(rim) for rim in (RIGHT, WRONG, RIGHT)]
+    torch.testing.assert_close(shown[:, :, 2:-2, 2:-2], unnormalise(pictures)[[0, 2, 3], :, 2:-2, 2:-2])
+    unlabelled = {"label": torch.full((4,), -1), "guess": torch.zeros(4)}
+    assert method.figure({"picture": pictures}, Step(torch.zeros(()), answers=unlabelled)) == []

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.checkpoint import adopt_buffers
-from embodied_ssl.core import Epoch, Learner, View
+from embodied_ssl.core import Epoch, Learner, Step, View
 from embodied_ssl.datasets import motion
 from embodied_ssl.datasets.drives import Drives, PoseTrack
 from embodied_ssl.datasets.kitti_raw import KittiRaw
@@ -27,10 +27,12 @@ from embodied_ssl.methods.embodied.ego_motion_equivariance import (
     EgoMotionEquivarianceConfig,
     MotionPair,
     of_maps,
+    side_by_side,
 )
 from embodied_ssl.methods.embodied.motion_patterns import MotionPatterns
 from embodied_ssl.methods.embodied.pairs import AS_THEY_ARE
 from embodied_ssl.optim import AdamW, parameter_groups
+from embodied_ssl.views import marks
 
 PATTERNS = MotionPatterns(
     scale=np.ones(2),
@@ -446,3 +448,19 @@ def test_patterns_are_of_training_drives_only(tmp_path: Path) -> None:
 def test_keeping_what_cannot_be_told_apart_is_refused(clusters: int, keep: int) -> None:
     with pytest.raises(UserError, match=f"keep is {keep} of {clusters} clusters"):
         EgoMotionEquivarianceConfig(clusters=clusters, keep=keep)
+
+
+def test_the_figure_names_the_motion_and_the_nearest_map() -> None:
+    method = EgoMotionEquivariance(4, EgoMotionEquivarianceConfig(dim=4))
+    for name, numbers in PATTERNS.to_numbers().items():
+        setattr(method, name, torch.from_numpy(numbers))
+    frames = torch.randn(2, 3, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    distance = torch.tensor([[0.0, 1, 1], [1, 1, 0], [1, 0, 1]])
+    answers = {"pattern": torch.tensor([RIGHT, FORWARD, NONE]), "distance": distance}
+    batch = {"before": frames[0], "after": frames[1]}
+    ((caption, pairs),) = method.figure(batch, Step(torch.zeros(()), answers=answers))
+    assert caption == "before | after; moved right, forward; nearest map: right, left"
+    torch.testing.assert_close(pairs[:, :, 2:-2, 2:-2], side_by_side(batch)[:2, :, 2:-2, 2:-2])
+    assert [tuple(one[:, 0, 0].tolist()) for one in pairs] == [pytest.approx(rim) for rim in (marks.RIGHT, marks.WRONG)]
+    none = {"pattern": torch.full((3,), NONE), "distance": distance}
+    assert method.figure(batch, Step(torch.zeros(()), answers=none)) == ()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodied_ssl.backbones import BackboneConfig
+from embodied_ssl.core import Step
 from embodied_ssl.datasets.io.numbered import numbered
 from embodied_ssl.datasets.windows import draw_window
 from embodied_ssl.errors import BadItem, UserError
@@ -28,6 +29,8 @@ from embodied_ssl.methods.video.temporal_order import (
     tilt,
     tuple_weights,
 )
+from embodied_ssl.views.marks import RIGHT, WRONG
+from embodied_ssl.views.pixels import network_input, unnormalise
 
 
 def uncut(motion: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -330,3 +333,22 @@ def test_it_runs_behind_a_real_backbone() -> None:
     drawn = method.view.draw({"frames": video()}, generator(0))
     batch = method.view.render({name: torch.from_numpy(value) for name, value in drawn.items()})
     assert torch.isfinite(method(backbone, batch).loss)
+
+
+def test_the_figure_shows_what_was_asked_as_it_was_asked() -> None:
+    """Two videos; the second one's question with a is asked backwards and answered wrong, that with e counts nothing."""
+    method = head(0)
+    five = network_input(torch.randint(0, 256, (2, 5, 16, 16, 3), dtype=torch.uint8))
+    backwards = torch.zeros(2, 3, dtype=torch.bool)
+    backwards[1, 1] = True
+    logits = torch.tensor([[9.0, -9.0, -9.0], [-9.0, 9.0, -9.0]])
+    answers = {"logits": logits, "counted": torch.tensor([[1.0, 1, 1], [1, 1, 0]])}
+    panels = method.figure({"five": five, "backwards": backwards}, Step(torch.zeros(()), answers=answers))
+    assert [caption.rpartition(": ")[2] for caption, _ in panels] == ["1 of 2 answered right"] * 2 + ["1 of 1 answered right"]
+    assert [len(pictures) for _, pictures in panels] == [2, 2, 1]
+    asked, seen = panels[1][1], unnormalise(five)
+    for row, order in enumerate(([1, 0, 3], [3, 0, 1])):
+        for place, frame in enumerate(order):
+            columns = slice(16 * place + 2, 16 * place + 14)
+            torch.testing.assert_close(asked[row, :, 2:-2, columns], seen[row, frame, :, 2:-2, 2:14])
+    assert [tuple(one[:, 0, 0].tolist()) for one in asked] == [pytest.approx(rim) for rim in (RIGHT, WRONG)]

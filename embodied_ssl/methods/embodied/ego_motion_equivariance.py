@@ -34,6 +34,7 @@ from embodied_ssl.methods.embodied.motion_patterns import MotionPatterns, Motion
 from embodied_ssl.methods.embodied.pairs import COLOURS, GREY_OR_COLOUR, take_together, together_input
 from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.crops import check_crop
+from embodied_ssl.views.marks import framed
 from embodied_ssl.views.pixels import unnormalise
 
 BESIDE_IDENTITY = 1e-3  # standard deviation of each entry of a map at the start
@@ -133,11 +134,17 @@ class MotionPair(View):
 
     def panels(self, batch: Batch) -> Sequence[Panel]:
         """One row a pattern: some of its pairs, before on the left and after on the right."""
-        gap = batch["before"].new_ones(len(batch["before"]), 3, self.size, max(1, self.size // 24))
-        pairs = torch.cat([unnormalise(batch["before"]), gap, unnormalise(batch["after"])], dim=3)
+        pairs = side_by_side(batch)
         shown = {name: pairs[batch["pattern"] == g][:PAIRS_SHOWN] for g, name in enumerate(self.patterns.captions())}
         shown["no pattern"] = pairs[batch["pattern"] < 0][:PAIRS_SHOWN]
         return [(f"{name}: before | after", pictures) for name, pictures in shown.items() if len(pictures)]
+
+
+def side_by_side(batch: Batch) -> Tensor:
+    """Pairs as people see them: before, a gap, after, float [B, 3, S, 2 S + gap]."""
+    before, after = unnormalise(batch["before"]), unnormalise(batch["after"])
+    size = before.shape[-1]
+    return torch.cat([before, before.new_ones(*before.shape[:3], max(1, size // 24)), after], dim=3)
 
 
 class EgoMotionEquivariance(Method):
@@ -262,6 +269,17 @@ class EgoMotionEquivariance(Method):
             "chance_balanced_accuracy_unmoved": 1 / len(met),
             **{f"recall_{names[g].replace(' ', '_')}": value for g, value in zip(met, recall, strict=True)},
         }
+
+    def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
+        """Pairs of a known pattern, and of which pattern the map is that leads nearest to the second frame."""
+        pattern = step.answers["pattern"].long()
+        known = pattern >= 0
+        if not known.any():
+            return ()
+        guess, names = step.answers["distance"].argmin(1), self.patterns.names()
+        moved, nearest = (", ".join(names[g] for g in one[known].tolist()) for one in (pattern, guess))
+        caption = f"before | after; moved {moved}; nearest map: {nearest}"
+        return [(caption, framed(side_by_side(batch)[known], (guess == pattern)[known]))]
 
     def describe(self) -> dict[str, object]:
         """``patterns`` with their motion by axis and their share of the motions, directions that none goes, ``points`` drawn."""

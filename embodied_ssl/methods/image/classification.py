@@ -28,6 +28,7 @@ from embodied_ssl.datasets.source import Sample, Source
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.losses import mean_where
 from embodied_ssl.views.crops import check_crop, random_crop
+from embodied_ssl.views.marks import framed
 from embodied_ssl.views.pixels import network_input, unnormalise
 
 Annealing = Literal["none", "linear", "exp", "log"]
@@ -147,3 +148,12 @@ class Classification(Method):
         met = label.unique()
         recall = torch.stack([(guess[label == one] == one).float().mean() for one in met]).mean()
         return {"balanced_accuracy": float(recall), "chance_balanced_accuracy": 1 / len(met)}
+
+    def figure(self, batch: Batch, step: Step) -> list[Panel]:
+        """The pictures that have a label, with the class answered."""
+        label, guess = step.answers["label"], step.answers["guess"]
+        told = label >= 0
+        if not told.any():
+            return []
+        of, answered = (", ".join(map(str, one[told].tolist())) for one in (label, guess))
+        return [(f"classes {of}; answered {answered}", framed(unnormalise(batch["picture"][told]), (guess == label)[told]))]

@@ -39,11 +39,13 @@ from embodied_ssl.datasets.source import Sample
 from embodied_ssl.datasets.windows import FLOOR, draw_window
 from embodied_ssl.errors import UserError
 from embodied_ssl.views.crops import check_crop, mirror, random_resized_box
+from embodied_ssl.views.marks import framed
 from embodied_ssl.views.pixels import fold, network_input, unfold, unnormalise
 
 CANDIDATES = 512  # tuples drawn evenly, at the least, to choose by motion from
 STEEPEST = 12.0  # of the tilt: beyond it a few odd tuples would be drawn again and again
 TUPLES = ((1, 2, 3), (1, 0, 3), (1, 4, 3))  # positions in a b c d e: one in order, two not
+KINDS = ("three frames in order", "not in order, the middle one is earlier", "not in order, the middle one is later")
 
 
 @dataclass(frozen=True)
@@ -246,6 +248,20 @@ class TemporalOrder(Method):
         truth = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
         auc = float(roc_auc_score(truth, torch.cat([positive, negative]).numpy()))
         return {"balanced_accuracy": float(balanced), "chance_balanced_accuracy": 0.5, "auc": auc, "chance_auc": 0.5}
+
+    def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
+        """The three frames of every question side by side, as they were asked; a row for each kind of question."""
+        logits, counted = step.answers["logits"], step.answers["counted"] > 0
+        frames, panels = unnormalise(batch["five"]), []
+        for number, (order, kind) in enumerate(zip(TUPLES, KINDS, strict=True)):
+            rows = counted[:, number].nonzero().flatten().tolist()
+            if not rows:
+                continue
+            asked = [list(reversed(order)) if batch["backwards"][row, number] else list(order) for row in rows]
+            strips = torch.stack([frames[row, three].movedim(0, 2).flatten(2, 3) for row, three in zip(rows, asked, strict=True)])
+            right = (logits[rows, number] > self._even_odds()) == (number == 0)
+            panels.append((f"{kind}: {int(right.sum())} of {len(rows)} answered right", framed(strips, right)))
+        return panels
 
 
 def ask_tuples(vectors: Tensor, backwards: Tensor) -> Tensor:
