@@ -55,6 +55,8 @@ class Study:
         protocols: each is used on every target that has the answers it needs.
         seeds: of pretraining.
         views: pictures that pass through the backbone in each pretraining, whatever the method; 0 leaves each run its own steps.
+        view_size: if above 0, ``views`` are of so many pixels a side, and smaller ones count by their area: nine tiles of a
+            puzzle are then not nine pictures, neither in what they show nor in what they cost.
         models: name -> a trained network to judge beside the runs: whatever `embodied-ssl evaluate` accepts.
         settings: baselines and precision.
         size: pixels at which every network is judged; 0 for each at its own (`embodied_ssl.evaluation.models`).
@@ -65,13 +67,14 @@ class Study:
     protocols: Sequence[AnyProtocol] = (Linear(), Knn(), LowShot())
     seeds: tuple[int, ...] = (0,)
     views: int = 0
+    view_size: int = 0
     models: Mapping[str, str] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
     size: int = 0
 
     def __post_init__(self) -> None:
-        if self.size < 0:
-            raise UserError(f"size is {self.size}; give the pixels at which networks are judged, or 0 for each at its own")
+        if min(self.size, self.view_size) < 0:
+            raise UserError(f"size is {self.size} and view_size {self.view_size}; give pixels, or 0 for every network's own")
         if not self.targets or not (self.runs or self.models):
             raise UserError("a study needs at least one target, and one run or model")
         both = sorted(set(self.runs) & set(self.models))
@@ -182,18 +185,22 @@ def _stages(given: Run | Stages) -> Stages:
     return [given] if isinstance(given, Run) else given
 
 
-def with_budget(stages: Stages, views: int, seed: int) -> list[Run]:
+def with_budget(stages: Stages, views: int, seed: int, view_size: int = 0) -> list[Run]:
     """The stages with a seed, and as many steps as the budget allows: of several, in the proportion of their own steps."""
     if not views:
         return [replace(stage, seed=seed) for stage in stages]
     whole = sum(stage.steps for stage in stages)
     return [
-        replace(stage, seed=seed, steps=max(1, math.ceil(views * stage.steps / whole / views_a_step(stage)))) for stage in stages
+        replace(stage, seed=seed, steps=max(1, math.ceil(views * stage.steps / whole / views_a_step(stage, view_size))))
+        for stage in stages
     ]
 
 
-def views_a_step(run: Run) -> int:
-    """How many pictures pass through the backbone in one optimiser step, counted on a few examples of the run's data."""
+def views_a_step(run: Run, view_size: int = 0) -> int:
+    """How many pictures pass through the backbone in one optimiser step, counted on a few examples of the run's data.
+
+    With ``view_size``, how many of so many pixels a side have the same area; at least 1.
+    """
     torch.manual_seed(torch_seed(run.seed, "weights", 0))
     backbone = run.backbone.build()
     method = run.method.build(backbone)
@@ -206,14 +213,17 @@ def views_a_step(run: Run) -> int:
         task.fit(source, generator(run.seed, "fit", name))
         few = 4 * task.view.copies
         fed = next(Feed({"": Stream("", source, task.view, few)}, run.seed).batches(0, 1))
-        seen = _count(backbone, task, held_out.render(task, fed.batch, torch.device("cpu")))
+        seen = _count(backbone, task, held_out.render(task, fed.batch, torch.device("cpu")), view_size)
         total += seen / few * sizes.get(name, run.batch_size)
-    return round(total)
+    return max(1, round(total))
 
 
-def _count(backbone: nn.Module, task: Method, batch: dict[str, Tensor]) -> int:
-    counts: list[int] = []
-    hook = backbone.register_forward_pre_hook(lambda module, given: counts.append(len(given[0])))
+def _count(backbone: nn.Module, task: Method, batch: dict[str, Tensor], view_size: int) -> float:
+    def weight(pictures: Tensor) -> float:
+        return pictures.shape[-2] * pictures.shape[-1] / view_size**2 if view_size else 1.0
+
+    counts: list[float] = []
+    hook = backbone.register_forward_pre_hook(lambda module, given: counts.append(len(given[0]) * weight(given[0])))
     try:
         with torch.no_grad():
             for phase in task.phases:
@@ -227,7 +237,7 @@ def _trained(study: Study, row: Row, out: Path, options: Options, progress: Prog
     """The row's network: given, finished before, or trained now (continued where it was interrupted)."""
     if row.seed is None:
         return study.models[row.name]
-    stages = with_budget(_stages(study.runs[row.name]), study.views, row.seed)
+    stages = with_budget(_stages(study.runs[row.name]), study.views, row.seed, study.view_size)
     stages = [configs.with_absolute_roots(stage) for stage in stages]
     folder = out / "runs" / row.label
     done = folder / "finished.json"

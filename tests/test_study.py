@@ -55,6 +55,15 @@ def test_budgets_are_pictures_through_the_backbone(study: Study) -> None:
     assert with_budget([rotation], 0, seed=1)[0].steps == rotation.steps
 
 
+def test_small_views_count_by_their_area(study: Study) -> None:
+    rotation = study.runs["rotation"]
+    assert isinstance(rotation, Run)
+    assert rotation.method.size == 32  # type: ignore[attr-defined]
+    assert views_a_step(rotation, view_size=16) == 4 * 4 * rotation.batch_size
+    assert views_a_step(rotation, view_size=64) == rotation.batch_size
+    assert with_budget([rotation], 1000, 0, view_size=64)[0].steps == 1000 / rotation.batch_size
+
+
 def test_views_of_a_multi_task_run_are_those_of_its_tasks(tmp_path: Path) -> None:
     run = tiny_run("multi_task", tmp_path)
     sizes = {name: task.batch_size for name, task in run.method.tasks.items()}  # type: ignore[attr-defined]

@@ -1,12 +1,15 @@
 """Still pictures behind lazy handles: a file on disk, encoded bytes in a row, or pixels at hand.
 
-Decoding is OpenCV's; grey, palette and alpha pictures come out as RGB, turned upright by their EXIF note. OpenCV silently
-fills the missing part of a truncated file with grey, so completeness is checked here first.
+Decoding is OpenCV's. Whatever a file holds comes out as 8-bit RGB: grey in all three channels, palettes and CMYK converted, of
+16 bits the upper byte (TIFFs in colour: rounded), the first picture of several, turned upright by its EXIF note. Alpha is left
+out: where a picture is transparent, the colour stored there is seen. TIFFs of 32-bit samples are refused. OpenCV silently fills
+the missing part of a truncated file with grey, so completeness is checked here first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -44,12 +47,24 @@ def decode(data: bytes, name: str) -> Pixels:
     if data[:8] == b"\x89PNG\r\n\x1a\n" and _PNG_END not in data:
         raise BadItem(name, "the PNG is cut short")
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+        with _quiet():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
     except cv2.error as error:
         raise BadItem(name, f"cannot be decoded ({error.err})") from None
     if pixels is None:
         raise BadItem(name, "empty file" if not data else "not a picture that can be decoded")
     return np.asarray(pixels, np.uint8)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """OpenCV keeps to itself what it thinks of a bad file: that is said once, by name, with the other bad items."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 class ArrayPicture:

@@ -7,10 +7,12 @@ import math
 import numpy as np
 
 from embodied_ssl.datasets.source import Box, Picture, Pixels
-from embodied_ssl.errors import UserError
+from embodied_ssl.errors import BadItem, UserError
+
+LEAST = 8  # pixels a side, of a picture and of what is cut from it
 
 
-def check_crop(size: int, area: tuple[float, float], least: int = 8) -> None:
+def check_crop(size: int, area: tuple[float, float], least: int = LEAST) -> None:
     """Refuse crops that cannot be made.
 
     Raises:
@@ -51,6 +53,17 @@ def centre_box(height: int, width: int) -> Box:
     """The largest centred square."""
     side = min(height, width)
     return (height - side) // 2, (width - side) // 2, side, side
+
+
+def check_picture(picture: Picture, least: int = LEAST) -> None:
+    """Refuse pictures in which nothing can be seen, however much they are enlarged: rules, dots and counters of web pages.
+
+    Raises:
+        BadItem: a side is under ``least`` pixels, or the picture cannot be read.
+    """
+    height, width = picture.size
+    if min(height, width) < least:
+        raise BadItem(picture.name, f"is {height} x {width} pixels (height, width), too few to see anything; {least} are needed")
 
 
 def random_crop(picture: Picture, size: int, rng: np.random.Generator, area: tuple[float, float]) -> Pixels:

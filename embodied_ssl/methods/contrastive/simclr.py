@@ -25,7 +25,7 @@ from embodied_ssl.errors import UserError
 from embodied_ssl.heads import mlp
 from embodied_ssl.losses import nt_xent
 from embodied_ssl.views.colour import ColourChange, blur, change_colours
-from embodied_ssl.views.crops import check_crop, random_crop
+from embodied_ssl.views.crops import check_crop, check_picture, random_crop
 from embodied_ssl.views.pixels import normalise, to_float, unnormalise
 
 
@@ -67,6 +67,7 @@ class TwoViews(View):
     colour: ColourChange
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
+        check_picture(sample["picture"])
         drawn: Example = {}
         for name in ("first", "second"):
             drawn[name] = random_crop(sample["picture"], self.size, rng, self.area)

@@ -107,6 +107,7 @@ class JigsawConfig:
         return self.grid**2
 
     def build(self, backbone: Backbone) -> Jigsaw:
+        backbone.check_side(self.tile)
         if not self.places:
             return Jigsaw(backbone.width, self, backbone.channels)
         if not backbone.has_maps:

@@ -24,7 +24,7 @@ from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
 from embodied_ssl.datasets.source import Sample
 from embodied_ssl.errors import UserError
 from embodied_ssl.heads import mlp, places
-from embodied_ssl.views.crops import check_crop, random_crop, shifted_crop
+from embodied_ssl.views.crops import check_crop, check_picture, random_crop, shifted_crop
 from embodied_ssl.views.marks import framed
 from embodied_ssl.views.pixels import network_input, unnormalise
 
@@ -83,6 +83,7 @@ class TurnView(View):
     quarters: tuple[int, ...] = (0, 1, 2, 3)
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
+        check_picture(sample["picture"])
         if self.padding:
             return {"picture": shifted_crop(sample["picture"], self.size, rng, self.padding)}
         return {"picture": random_crop(sample["picture"], self.size, rng, self.area)}
