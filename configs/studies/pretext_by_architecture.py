@@ -22,6 +22,10 @@ from embodied_ssl.datasets.class_folder import ClassFolder
 from embodied_ssl.datasets.picture_folder import PictureFolder
 from embodied_ssl.evaluation.protocols.knn import Knn
 from embodied_ssl.evaluation.protocols.linear import Linear
+from embodied_ssl.methods.image.exemplar import ExemplarConfig
+from embodied_ssl.methods.image.jigsaw import JigsawConfig
+from embodied_ssl.methods.image.relative_patch import RelativePatchConfig
+from embodied_ssl.methods.image.rotation import RotationConfig
 from embodied_ssl.optim import AdamW
 from embodied_ssl.study import Study
 
@@ -30,10 +34,10 @@ photos = PictureFolder(os.environ.get("PHOTOS", ""))
 # In the order of their cost, so that a study cut short has whole columns. No patch may be under DenseNet-121's 29 pixels.
 BACKBONES = ("alexnet", "resnet18", "googlenet", "densenet121", "vit_small", "resnet50", "nin", "vgg16")
 TASKS = {
-    "rotation": replace(rotation_photos.run, method=replace(rotation_photos.run.method, size=64), batch_size=48),
-    "relative_patch": replace(relative_patch_photos.run, method=replace(relative_patch_photos.run.method, size=48)),
-    "jigsaw": replace(jigsaw_photos.run, method=replace(jigsaw_photos.run.method, cell=36, tile=32), batch_size=64),
-    "exemplar": replace(exemplar_photos.run, method=replace(exemplar_photos.run.method, size=64)),
+    "rotation": replace(rotation_photos.run, method=RotationConfig(size=64), batch_size=48),
+    "relative_patch": replace(relative_patch_photos.run, method=RelativePatchConfig(size=48, grids=2)),
+    "jigsaw": replace(jigsaw_photos.run, method=JigsawConfig(cell=36, tile=32, permutations=24, puzzles=4), batch_size=64),
+    "exemplar": replace(exemplar_photos.run, method=ExemplarConfig(size=64, classes=1000)),
 }
 RATES = {"vit_small": AdamW(rate=5e-4, weight_decay=0.05)}
 
