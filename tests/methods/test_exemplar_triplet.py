@@ -73,6 +73,14 @@ def test_exemplar_triplet_is_a_slow_loop() -> None:
     assert 0 < len(losses) < total
 
 
+def test_distances_are_not_taken_in_bf16() -> None:
+    """Found in a run: under autocast the product was rounded to three digits, and with it who is semi-hard."""
+    copies = embeddings(5, 3)
+    plain = semi_hard_triplets(copies, torch.arange(5), 0.5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(semi_hard_triplets(copies, torch.arange(5), 0.5)[0], plain[0])
+
+
 def test_known_values_of_the_loss() -> None:
     """0 where all is well and, with no semi-hard triplet left, where all look alike; the margin just before that."""
     well = torch.eye(4).unsqueeze(1).expand(4, 3, 4)

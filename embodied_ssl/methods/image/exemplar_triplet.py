@@ -186,7 +186,8 @@ def semi_hard_triplets(copies: Tensor, asked: Tensor, margin: float) -> tuple[Te
     """
     count, number = copies.shape[:2]
     flat = copies.flatten(0, 1).float()
-    distance = 2 - 2 * flat @ flat.T  # [BM, BM], squared
+    with torch.autocast(flat.device.type, enabled=False):  # in bf16 most differences of distances would round to nothing
+        distance = 2 - 2 * flat @ flat.T  # [BM, BM], squared
     near = distance.view(count, number, count, number)[torch.arange(count), :, torch.arange(count)]  # [B, M, M]
     farther = distance.view(count, number, 1, count * number) - near.unsqueeze(3)  # [B, anchor, positive, any]
     other = (asked.unsqueeze(1) != asked.unsqueeze(0)).repeat_interleave(number, dim=1)  # [B, BM]
