@@ -17,8 +17,10 @@ from embodied_ssl.core import Batch, Example, Step
 from embodied_ssl.datasets.io.pictures import ArrayPicture, FilePicture, encode
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.keys import generator
+from embodied_ssl.methods.consistent import ConsistentConfig
 from embodied_ssl.methods.image.jigsaw import Jigsaw, JigsawConfig, Puzzle, with_foreign
 from embodied_ssl.methods.image.permutations import spread_out
+from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.marks import RIGHT, WRONG
 from embodied_ssl.views.pixels import to_float
 
@@ -287,9 +289,30 @@ def test_settings_that_make_no_puzzle_are_refused(changes: dict[str, Any], said:
         dataclasses.replace(SMALL, **changes)
 
 
+def test_answers_can_be_asked_to_agree() -> None:
+    """With a disturbance that changes nothing, disturbed tiles (foreign ones too) are answered alike: the term is 0."""
+    torch.manual_seed(0)
+    backbone = BackboneConfig("conv4").build().eval()
+    nothing = ColourChange(change=0.0, grey=0.0)
+    consistent = ConsistentConfig(FOREIGN, disturbance=nothing).build(backbone).eval()
+    consistent.fit(None, generator(0, "fit"))  # type: ignore[arg-type]
+    examples = [consistent.view.draw({"picture": picture(i)}, generator(i, "draw")) for i in range(4)]
+    step = consistent(backbone, consistent.view.render(stacked(examples)))
+    assert step.metrics["consistency"].item() == pytest.approx(0, abs=1e-6)
+    assert step.loss.item() == pytest.approx(step.metrics["task_loss"].item())
+
+
 def test_places_read_the_map_of_a_tile() -> None:
     backbone, method = built(dataclasses.replace(SMALL, tile=16, places=2, hidden=0))
     assert method.look(backbone, torch.randn(2, 9, 3, 16, 16)).shape == (2, 9, 16)
     first = method.tile[0]
     assert isinstance(first, nn.Linear)
     assert first.in_features == 64 * 4
+
+
+def test_a_backbone_for_which_tiles_are_too_small_is_refused_at_once() -> None:
+    """What the network is shown is a tile, not the crop that the tiles are cut from."""
+    backbone = BackboneConfig("conv4").build()
+    backbone.smallest = 32
+    with pytest.raises(UserError, match=r"needs pictures of at least 32 pixels a side, these have 12"):
+        SMALL.build(backbone)

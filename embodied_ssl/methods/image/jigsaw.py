@@ -37,6 +37,7 @@ from embodied_ssl.backbones import Backbone, Features
 from embodied_ssl.core import Asks, Batch, Example, Method, Panel, Step, View
 from embodied_ssl.datasets.source import Sample, Source
 from embodied_ssl.errors import BadItem, UserError
+from embodied_ssl.heads import places
 from embodied_ssl.methods.image import permutations as sets
 from embodied_ssl.views.crops import mirror
 from embodied_ssl.views.marks import framed
@@ -253,7 +254,7 @@ class Jigsaw(Method):
     def look(self, backbone: nn.Module, tiles: Tensor) -> Tensor:
         """What each tile of [B, T, C, S, S] gives by itself: [B, T, F]."""
         seen: Features = backbone(tiles.flatten(0, 1))
-        given = F.adaptive_avg_pool2d(seen.maps[self.stage], self.config.places).flatten(1) if self.stage else seen.vector
+        given = places(seen.maps[self.stage], self.config.places) if self.stage else seen.vector
         features: Tensor = self.tile(given)
         return features.view(*tiles.shape[:2], -1)
 
