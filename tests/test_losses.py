@@ -61,6 +61,15 @@ def test_nt_xent_equals_lightlys() -> None:
         torch.testing.assert_close(nt_xent(first, second, temperature), theirs, rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_nt_xent_equals_pytorch_metric_learnings() -> None:
+    losses = pytest.importorskip("pytorch_metric_learning.losses")
+    first, second = random(32, 16), random(32, 16, seed=1)
+    for temperature in (0.1, 0.5):
+        theirs = losses.NTXentLoss(temperature)(torch.cat([first, second]), torch.arange(32).repeat(2))
+        torch.testing.assert_close(nt_xent(first, second, temperature), theirs, rtol=0, atol=1e-5)
+
+
 def test_nt_xent_is_symmetric_and_sees_only_directions() -> None:
     first, second = random(6, 4), random(6, 4, seed=1)
     turn = torch.linalg.qr(random(4, 4, seed=2)).Q
