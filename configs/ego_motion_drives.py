@@ -2,7 +2,11 @@
 
 Paper: Jayaraman and Grauman 2015, arXiv:1505.02206, whose net, input and optimiser these are (see ego_motion_kitti_32); rates,
 batch and steps are ours. Rooms are seen once each, so that a view never tells the motion, as it does where a car drives in
-circles. With maps at the network's rate, or with AdamW, two of three seeds stay where all maps are alike (a loss of 0.9).
+circles. With AdamW two of three seeds stay where all maps are alike (a loss of 0.9), as one does with maps at the network's rate.
+Measured: 719 rooms to learn from, 81 held out, 400 steps (51,200 pairs), three seeds; of held-out pairs the nearest map is
+    their own in 0.70 to 0.78 (chance 0.333; 0.34 where nothing moved). Maps fitted anew to all networks alike, on the space that
+    the loss saw, moved R2 / right over wrong map: 0.687 +- 0.005 / 0.464; DrLIM 0.611 / 0.482, temporal coherence 0.587 / 0.524,
+    untrained 0.498 / 0.658. In the exported vector 0.561 / 0.592, 0.331 / 0.655, 0.373 / 0.713 and 0.519 / 0.643.
 Data: embodied-ssl simulate --task drive --episodes 800 --set stills.train=0 --set stills.test=0 --out DRIVES (5 minutes of two
     cores), or any KITTI raw drives with oxts.
 Command: embodied-ssl pretrain ego_motion_drives --set data.root=DRIVES
