@@ -639,7 +639,11 @@ def _listing(kind: str) -> dict[str, str]:
     if kind == "backbones":
         from embodied_ssl import backbones
 
-        return dict.fromkeys(backbones.names(), "") | {"timm:NAME": "any timm network that gives its stages (extra: timm)"}
+        others = {
+            "torchvision:NAME": "its ResNets, and what it cuts as `features`",
+            "timm:NAME": "any that gives its stages (extra: timm)",
+        }
+        return backbones.described() | others
     if kind == "datasets":
         return {spec.__name__: spec.protocol for spec in discover.specs()}
     if kind == "protocols":

@@ -16,7 +16,7 @@ import torchvision
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from embodied_ssl.backbones import Backbone, BackboneConfig, names, untrained
+from embodied_ssl.backbones import Backbone, BackboneConfig, described, names, untrained
 from embodied_ssl.checkpoint import Card, export_backbone, load_backbone
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.pictures import Pictures, Preprocessing
@@ -184,6 +184,12 @@ def test_the_smallest_picture_is_the_one_below_which_the_librarys_own_fails(name
         message = f"{name} needs pictures of at least {side} pixels a side, these have {side - 1}; make them larger, or choose"
         with pytest.raises(UserError, match=message):
             backbone(torch.zeros(1, 3, 40, side - 1))
+
+
+def test_the_listed_smallest_picture_is_the_one_that_is_checked(backbone: Backbone) -> None:
+    told = described()[backbone.name]
+    assert backbone.smallest == 1 or f"at least {backbone.smallest} pixels" in told
+    assert backbone.smallest > 1 or "at least" not in told
 
 
 def test_tiles_of_24_to_64_pixels_pass_every_net_that_takes_them(backbone: Backbone) -> None:

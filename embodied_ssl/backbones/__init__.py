@@ -5,6 +5,6 @@ network with nothing of ours installed.
 """
 
 from embodied_ssl.backbones.backbone import Backbone, Features
-from embodied_ssl.backbones.config import BackboneConfig, names, untrained
+from embodied_ssl.backbones.config import BackboneConfig, described, names, untrained
 
-__all__ = ["Backbone", "BackboneConfig", "Features", "names", "untrained"]
+__all__ = ["Backbone", "BackboneConfig", "Features", "described", "names", "untrained"]

@@ -64,6 +64,11 @@ def names() -> list[str]:
     return sorted(_BUILDERS)
 
 
+def described() -> dict[str, str]:
+    """The built-in backbones by name, each with a line on what it is and how small pictures may be."""
+    return {name: ABOUT[name] for name in names()}
+
+
 _BUILDERS: dict[str, Callable[[BackboneConfig], Backbone]] = {
     "resnet18": resnet,
     "resnet34": resnet,
@@ -79,4 +84,21 @@ _BUILDERS: dict[str, Callable[[BackboneConfig], Backbone]] = {
     "convnet_quick": convnet_quick,
     "exemplar_cnn": exemplar_cnn,
     "conv4": conv4,
+}
+
+ABOUT = {
+    "resnet18": "torchvision's; --set backbone.stem=small for 32-pixel pictures",
+    "resnet34": "torchvision's; as resnet18",
+    "resnet50": "torchvision's; as resnet18",
+    "vgg16": "torchvision's vgg16_bn up to its last convolution; pictures of at least 16 pixels",
+    "googlenet": "torchvision's, with BatchNorm; pictures of at least 15 pixels",
+    "densenet121": "torchvision's; pictures of at least 29 pixels",
+    "vit_small": "ViT-S/16, timm's, any size of at least 16 pixels (extra: timm)",
+    "alexnet": "five convolutions, with BatchNorm",
+    "nin": "RotNet's network in network: four blocks",
+    "nin3": "the same with three blocks",
+    "nin5": "the same with five blocks",
+    "convnet_quick": "three convolutions, for 32-pixel pictures",
+    "exemplar_cnn": "Exemplar-CNN's three convolutions, for 32-pixel patches",
+    "conv4": "four small convolutions: for tests and first tries",
 }
