@@ -1,7 +1,7 @@
 """The classic pretext tasks beside each other: does asking about turns, patches, puzzles or exemplars help to tell scenes apart?
 
-Every run sees as many *pixels* through the same backbone, since a tile of a puzzle costs a fifth of a picture; each task in the
-small form of its config, rotation also with the consistency term, and all of them together. Judged at 96 pixels on 15-Scene
+Every run sees as many *pixels* through the same backbone, since a tile of a puzzle costs a fifth of a picture; each task is in
+the small form of its config, rotation also with the consistency term, and all of them together. Judged at 96 pixels on 15-Scene
 (linear, nearest neighbours, 6 and 20 labels a class), beside random init and GIST; each task's own held-out answers stand beside
 their chance.
 
@@ -14,7 +14,6 @@ Command: PHOTOS=.. SCENES=.. embodied-ssl study configs/studies/pretext_tasks_on
 import os
 from dataclasses import replace
 
-from embodied_ssl.config import Run
 from embodied_ssl.configs import (
     exemplar_photos,
     exemplar_triplet_photos,
@@ -33,30 +32,26 @@ from embodied_ssl.methods.consistent import ConsistentConfig
 from embodied_ssl.methods.image.rotation import RotationConfig
 from embodied_ssl.study import Study
 
-PIXELS = 43_392 * 64**2  # what rotation sees of 64 pixels in 226 steps of 48 pictures in four turns
 photos = PictureFolder(os.environ.get("PHOTOS", ""))
 turns = RotationConfig(size=64)
-
-
-def on(run: Run, pictures: int, side: int) -> Run:
-    """The run on these photographs, with the budget's steps when so many pictures of this side pass in each."""
-    return replace(run, data=photos, steps=round(PIXELS / (pictures * side**2)), held_out_every=0)
-
+runs = {
+    "rotation": replace(rotation_photos.run, method=turns, batch_size=48),
+    "rotation_consistent": replace(
+        rotation_consistent_photos.run, method=ConsistentConfig(turns, temperature=0.4), batch_size=24
+    ),
+    "relative_patch": relative_patch_photos.run,
+    "jigsaw": jigsaw_photos.run,
+    "jigsaw_plus": jigsaw_plus_photos.run,
+    "exemplar": exemplar_photos.run,
+    "exemplar_triplet": exemplar_triplet_photos.run,
+}
 
 study = Study(
-    runs={
-        "rotation": on(replace(rotation_photos.run, method=turns, batch_size=48), 192, 64),
-        "rotation_consistent": on(
-            replace(rotation_consistent_photos.run, method=ConsistentConfig(turns, temperature=0.4), batch_size=24), 192, 64
-        ),
-        "relative_patch": on(relative_patch_photos.run, 24 * 2 * 4, 48),
-        "jigsaw": on(jigsaw_photos.run, 128 * 9, 28),
-        "jigsaw_plus": on(jigsaw_plus_photos.run, 128 * 9, 28),
-        "exemplar": on(exemplar_photos.run, 64 * 2, 64),
-        "exemplar_triplet": on(exemplar_triplet_photos.run, 16 * 8, 64),
-    },
+    runs={name: replace(run, data=photos, held_out_every=0) for name, run in runs.items()},
     targets=[ClassFolder(os.environ.get("SCENES", ""))],
     protocols=[Linear(), Knn(), LowShot(shots=(6, 20))],
     seeds=tuple(range(int(os.environ.get("SEEDS", "1")))),
+    views=43_392,  # what rotation sees in 226 steps of 48 pictures in four turns
+    view_size=64,
     size=96,
 )
