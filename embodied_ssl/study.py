@@ -28,6 +28,7 @@ from embodied_ssl.distributed import choose_device
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.bench import Settings
 from embodied_ssl.evaluation.models import open_model
+from embodied_ssl.evaluation.pretext import evaluate_pretext
 from embodied_ssl.evaluation.protocol import AnyProtocol
 from embodied_ssl.evaluation.protocols.knn import Knn
 from embodied_ssl.evaluation.protocols.linear import Linear
@@ -141,7 +142,7 @@ def run_study(
 
     Args:
         study: what to make.
-        out: the study's folder: ``runs/``, ``cells/``, ``cache/``, ``scores.json``, ``table.md``, ``report.html``.
+        out: the study's folder: ``runs/``, ``asked/``, ``cells/``, ``cache/``, ``scores.json``, ``table.md``, ``report.html``.
         progress: told how far it is.
         device, workers: where to train and judge.
         shard: this call's part of the networks, as (i, N) with 0 <= i < N; the table holds whatever is finished by anyone.
@@ -162,6 +163,8 @@ def run_study(
             failed.append((row.label, str(error)))
             progress.say(f"{row.label} left out: {error}")
             continue
+        if row.seed is not None:
+            _ask(row, model, _asked_file(row, out), device, workers, progress, again)
         for target in targets:
             cell = out / "cells" / f"{row.label}--{target.name}.json"
             try:
@@ -171,8 +174,13 @@ def run_study(
                 progress.say(f"{cell.stem} left out: {error}")
                 continue
             made, kept = made + new, kept + (not new)
-            write_tables(out, _finished(study, targets, out))
-    return Outcome(write_tables(out, _finished(study, targets, out)), made, kept, failed)
+            _tables(study, targets, out)
+    return Outcome(_tables(study, targets, out), made, kept, failed)
+
+
+def _tables(study: Study, targets: Sequence[Target], out: Path) -> Path:
+    asked = [(row, _scores_in(_asked_file(row, out))) for row in rows(study)]
+    return write_tables(out, _finished(study, targets, out), [(row, scores) for row, scores in asked if scores])
 
 
 def rows(study: Study) -> list[Row]:
@@ -249,6 +257,26 @@ def _trained(study: Study, row: Row, out: Path, options: Options, progress: Prog
     return str(folder)
 
 
+def _asked_file(row: Row, out: Path) -> Path:
+    return out / "asked" / f"{row.label}.json"
+
+
+def _ask(row: Row, folder: str, file: Path, device: str, workers: int, progress: Progress, again: bool) -> None:
+    """Keep how a run answers its own question on held-out data; with the reason where it cannot be asked."""
+    key = _content_of(folder)
+    if not again and _read(file, key) is not None:
+        return
+    progress.say(f"{row.label}: its own question")
+    kept: dict[str, Any] = {"key": key, "row": dataclasses.asdict(row), "scores": [], "left_out": ""}
+    try:
+        answered = evaluate_pretext(Path(folder), "", choose_device(device), max(0, workers))
+        kept["scores"] = [score.to_json() for score in answered]
+    except UserError as error:  # nothing was held out, say: the network can be judged all the same
+        progress.say(f"{row.label} is not asked its own question: {error}")
+        kept["left_out"] = str(error)
+    write_json(file, kept)
+
+
 def _judge(study: Study, row: Row, model: str, target: Target, cell: Path, device: str, progress: Progress, again: bool) -> bool:
     """Make one judged cell; False if it was finished before with the same protocols and settings."""
     protocols = [protocol for protocol in study.protocols if protocol.needs in target.answers]
@@ -273,12 +301,17 @@ def _judge(study: Study, row: Row, model: str, target: Target, cell: Path, devic
 
 def _key(study: Study, protocols: Sequence[AnyProtocol], target: Target, model: str) -> str:
     """What a judged cell depends on; a cell of another key is made anew."""
-    weights = Path(model) / "backbone" / "model.safetensors"
-    content = hashlib.blake2b(weights.read_bytes(), digest_size=16).hexdigest() if weights.exists() else model
+    content = _content_of(model)
     settings = replace(study.settings, device="", cache=None)
     parts: tuple[object, ...] = (content, target.name, target.note, [repr(protocol) for protocol in protocols], repr(settings))
     parts += (study.size,) if study.size else ()
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+def _content_of(model: str) -> str:
+    """A digest of a run's exported weights; the name itself of anything else."""
+    weights = Path(model) / "backbone" / "model.safetensors"
+    return hashlib.blake2b(weights.read_bytes(), digest_size=16).hexdigest() if weights.exists() else model
 
 
 def _read(cell: Path, key: str = "") -> Any:
@@ -294,7 +327,12 @@ def _finished(study: Study, targets: Sequence[Target], out: Path) -> list[tuple[
     found = []
     for row in rows(study):
         for target in targets:
-            stored = _read(out / "cells" / f"{row.label}--{target.name}.json")
-            if stored is not None:
-                found.append((row, [Score.from_json(score) for score in stored["scores"]]))
+            scores = _scores_in(out / "cells" / f"{row.label}--{target.name}.json")
+            if scores is not None:
+                found.append((row, scores))
     return found
+
+
+def _scores_in(file: Path) -> list[Score] | None:
+    stored = _read(file)
+    return None if stored is None else [Score.from_json(score) for score in stored["scores"]]

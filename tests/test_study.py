@@ -1,22 +1,27 @@
 """Studies: every cell made once, continued after a stop, joined over seeds."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from test_commands import run_command
 from tiny_runs import tiny_run
 
+from embodied_ssl import study as study_module
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.config import Run
 from embodied_ssl.datasets.class_folder import ClassFolder
 from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.bench import Settings
+from embodied_ssl.evaluation.pretext import evaluate_pretext
 from embodied_ssl.evaluation.protocols.knn import Knn
 from embodied_ssl.evaluation.scores import Score, load_scores
 from embodied_ssl.progress import Silent
+from embodied_ssl.report.asked_table import AskedTable
 from embodied_ssl.report.study_matrix import MatrixTables, Place, matrices, place_of
 from embodied_ssl.report.study_table import join, markdown, told_apart
 from embodied_ssl.study import Row, Study, load_study, rows, run_study, views_a_step, with_budget
@@ -150,7 +155,7 @@ def test_several_backbones_stand_in_a_table_of_tasks_and_backbones(study: Study,
     assert against["rotation_conv4"] == against["simclr"] == "random conv4"
     assert against["rotation_convnet_quick"] == "random convnet_quick"
     assert {s.settings["preprocessing"]["size"] for s in scores} == {24}
-    text = (tmp_path / "table.md").read_text()
+    text = (tmp_path / "table.md").read_text().split("## ", 2)[2]  # behind what each was asked
     assert "| knn, last layer | conv4 | convnet_quick |\n| --- | --- | --- |\n| rotation | " in text
     line = next(line for line in text.splitlines() if line.startswith("| simclr | ") and " run " not in line)
     last = next(s for s in scores if s.model == "simclr" and s.metric == "accuracy" and s.choice == "best" and s.main)
@@ -229,6 +234,42 @@ def test_the_first_method_is_held_against_the_others_over_seeds() -> None:
     assert found.value == pytest.approx(np.mean(values["ours"]) - np.mean(values["theirs"]))
     assert found.interval == pytest.approx((expected.low, expected.high))
     assert "| ours | theirs: knn, last layer | +10.7 " in markdown(rows)
+
+
+def asked(name: str, seed: int, value: float, untrained: float) -> tuple[str, list[Score]]:
+    settings = {"choice": "last", "chance": 0.25}
+    row = Score(name, "run", "toy", "pretext", "method", "accuracy", value, None, (0.4, 0.6), 64, None, seed, settings)
+    return name, [row, replace(row, model="random init", role="random", value=untrained, interval=None)]
+
+
+def test_questions_are_joined_over_seeds_beside_untrained_and_chance() -> None:
+    table = AskedTable("asked", [asked("ours", 0, 0.5, 0.26), asked("ours", 1, 0.6, 0.24), asked("once", 0, 0.3, 0.25)])
+    half = float(stats.t.ppf(0.975, 1)) * np.std([0.5, 0.6], ddof=1) / np.sqrt(2)
+    assert table.lines() == [
+        ("ours", "accuracy", "2", f"0.550 ± 0.071 [{0.55 - half:.3f}, {0.55 + half:.3f}]", "0.250", "0.250", "64"),
+        ("once", "accuracy", "1", "0.300 [0.400, 0.600]", "0.250", "0.250", "64"),
+    ]
+    assert "<td>0.300 [0.400, 0.600]</td>" in table.html()
+    assert AskedTable("asked", []).html() == ""
+
+
+def test_every_run_is_asked_its_own_question_once(study: Study, made: Path) -> None:
+    scores = evaluate_pretext(made / "runs" / "rotation_s0", "", torch.device("cpu"))
+    stored = json.loads((made / "asked" / "rotation_s0.json").read_text())
+    assert stored["scores"] == json.loads(json.dumps([score.to_json() for score in scores]))
+    first = (made / "table.md").read_text().split("## ")[1]
+    assert first.startswith("What each was asked\n")
+    assert first.count("| rotation | accuracy | 2 |") == 1
+    assert "| 0.250 |" in first
+
+
+def test_a_run_that_cannot_be_asked_is_judged_all_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "no_run"
+    folder.mkdir()
+    study_module._ask(Row("lost", 0), str(folder), tmp_path / "lost.json", "cpu", 0, Silent(), False)
+    kept = json.loads((tmp_path / "lost.json").read_text())
+    assert kept["scores"] == []
+    assert str(folder) in kept["left_out"]
 
 
 def test_mistakes_are_one_line(study: Study, tmp_path: Path) -> None:

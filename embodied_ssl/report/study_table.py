@@ -16,6 +16,7 @@ from embodied_ssl.evaluation.differences import difference_row, slot
 from embodied_ssl.evaluation.scores import Score, column, format_value, grid, headline, place, save_scores, verdict
 from embodied_ssl.evaluation.statistics import seed_reach, t_interval
 from embodied_ssl.files import atomic
+from embodied_ssl.report.asked_table import HEAD, AskedTable
 from embodied_ssl.report.report import ScoreTable, Section, write_report
 from embodied_ssl.report.study_matrix import NOTE, MatrixTables, Place, matrices, place_of
 
@@ -36,20 +37,29 @@ class Named(Protocol):
 Cells = Sequence[tuple[Named, Sequence[Score]]]
 
 
-def write_tables(out: Path, cells: Cells) -> Path:
-    """Write ``scores.json`` (rows of every cell, then the joined ones), ``report.html`` and ``table.md``; returns the last."""
+def write_tables(out: Path, cells: Cells, asked: Cells = ()) -> Path:
+    """Write ``scores.json`` (rows of every cell, then the joined ones), ``report.html`` and ``table.md``; returns the last.
+
+    Args:
+        out: the study's folder.
+        cells: what each network scored on a target.
+        asked: what each network answered of its own question.
+    """
     cells = told_apart(cells)
     joined = join(cells)
     every = {_identity(score): score for _, scores in cells for score in scores}
     save_scores(out / "scores.json", [*every.values(), *(row for row in joined if _identity(row) not in every)])
     places = {network.name: place_of(network.name, network.backbone) for network, _ in cells if network.backbone}
-    sections: list[Section] = []
+    questions = AskedTable("What each was asked", [(network.name, scores) for network, scores in asked])
+    sections: list[Section] = [questions]
     for dataset in dict.fromkeys(score.dataset for score in joined):
         here = [score for score in joined if score.dataset == dataset]
         sections += [MatrixTables(f"{dataset}: tasks and backbones", matrices(places, here)), ScoreTable(dataset, here)]
     write_report(out / "report.html", sections, out.name, "Every figure beside untrained networks and plain descriptors.")
     with atomic(out / "table.md") as file:
-        file.write(markdown(joined, places).encode())
+        lines = questions.lines()
+        head = f"## {questions.title}\n\n{_lines(HEAD, lines)}\n\n" if lines else ""
+        file.write((head + markdown(joined, places)).encode())
     return out / "table.md"
 
 
