@@ -12,13 +12,16 @@ Command: PHOTOS=.. SCENES=.. embodied-ssl study configs/studies/pretext_tasks_on
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 
+from embodied_ssl.config import Run
 from embodied_ssl.configs import (
     exemplar_photos,
     exemplar_triplet_photos,
     jigsaw_photos,
     jigsaw_plus_photos,
+    pretext_together_photos,
     relative_patch_photos,
     rotation_consistent_photos,
     rotation_photos,
@@ -44,10 +47,18 @@ runs = {
     "jigsaw_plus": jigsaw_plus_photos.run,
     "exemplar": exemplar_photos.run,
     "exemplar_triplet": exemplar_triplet_photos.run,
+    "together": pretext_together_photos.run,
 }
 
+
+def on_photos(run: Run) -> Run:
+    """The run on these photographs: of several tasks, all of them."""
+    data = dict.fromkeys(run.data, photos) if isinstance(run.data, Mapping) else photos
+    return replace(run, data=data, held_out_every=0)
+
+
 study = Study(
-    runs={name: replace(run, data=photos, held_out_every=0) for name, run in runs.items()},
+    runs={name: on_photos(run) for name, run in runs.items()},
     targets=[ClassFolder(os.environ.get("SCENES", ""))],
     protocols=[Linear(), Knn(), LowShot(shots=(6, 20))],
     seeds=tuple(range(int(os.environ.get("SEEDS", "1")))),
