@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 def resnet(config: BackboneConfig) -> Backbone:
+    """A ResNet of torchvision: its stem and four layers, for small pictures with a small stem (``stem="small"``)."""
     import torchvision
 
     net = getattr(torchvision.models, config.name)(weights=None)

@@ -146,8 +146,10 @@ def test_ctrl_c_keeps_finished_shards_and_says_how_to_go_on(tmp_path):
     spec, out = spec_for(tmp_path / "troubles", episodes=400), tmp_path / "set"
     script = tmp_path / "run.py"
     script.write_text(f"""
+import signal
 import sys
 from functools import partial
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells that start tests in the background ignore it
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from made_up_rows import slowly, spec_for
 from embodied_ssl import cli
