@@ -2,7 +2,9 @@
 
 Paper: Jayaraman and Grauman 2015, arXiv:1505.02206, whose net, input and optimiser these are (see ego_motion_kitti_32); rates,
 batch and steps are ours. Rooms are seen once each, so that a view never tells the motion, as it does where a car drives in
-circles. With AdamW two of three seeds stay where all maps are alike (a loss of 0.9), as one does with maps at the network's rate.
+circles. Maps learn 30 times as fast as the network: at its own rate they stay next to the identity, where all are alike (a loss
+of 0.9, and after 900 steps 0.44 of held-out pairs right), as they do with AdamW and 10 times in two of three seeds. It is not for
+every case: with the ResNet on donkeycar, where places tell the motion, 10 times cost 2 points of transfer (36.1 for 38.5).
 Measured: 719 rooms to learn from, 81 held out, 400 steps (51,200 pairs), three seeds; of held-out pairs the nearest map is
     their own in 0.70 to 0.78 (chance 0.333; 0.34 where nothing moved). Maps fitted anew to all networks alike, on the space that
     the loss saw, moved R2 / right over wrong map: 0.687 +- 0.005 / 0.464; DrLIM 0.611 / 0.482, temporal coherence 0.587 / 0.524,

@@ -6,9 +6,10 @@ A feature that obeys must show how the scene lies around the camera, not only wh
 
 Jayaraman and Grauman 2015, arXiv:1505.02206, eq. 5. Here z is a linear projection of the backbone's vector (the paper's
 last layer), not normalised, as there: the margin fixes the scale, since shrinking features pays the margin for every map.
-Maps start next to the identity and learn faster than the network (``map_rate``): at the network's own rate they stay
-there, all alike, and no feature can be right. Patterns are drawn evenly (`even_patterns`), and both frames share one crop. A
-mirror image turns left into right, so the pair's motion is mirrored with it and its pattern found anew.
+Maps start next to the identity. At the network's own rate they may stay there, all alike, so that no feature can be right; with
+a higher ``map_rate`` they do not, but where places give the motion away, fast maps pay the loss instead of the features. Patterns
+are drawn evenly (`even_patterns`), and both frames share one crop. A mirror image turns left into right, so the pair's motion is
+mirrored with it and its pattern found anew.
 
 Legend: B pairs, G patterns, D = ``dim``, m axes of motion, S pixels.
 """
@@ -53,7 +54,7 @@ class EgoMotionEquivarianceConfig:
         cells: z is read from the backbone's last map, pooled to so many by so many places, each kept apart; 0 for its vector, in
             which most backbones average over all places.
         margin: beyond this distance pairs of other patterns are not pushed.
-        map_rate: how many times as fast as everything else the maps learn.
+        map_rate: how many times as fast as everything else the maps learn; measured in configs/ego_motion_drives.py.
         other_share: share of pairs whose motion is of no pattern; they repel every map.
         even: draw frames so that every pattern is met equally often; otherwise frames are drawn alike, and only the pair of a
             frame evenly over the patterns that it offers.
@@ -68,7 +69,7 @@ class EgoMotionEquivarianceConfig:
     dim: int = 64
     cells: int = 0
     margin: float = 1.0
-    map_rate: float = 10.0
+    map_rate: float = 1.0
     other_share: float = 0.1
     even: bool = True
     flip: bool = True
