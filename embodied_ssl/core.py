@@ -47,6 +47,26 @@ class View(ABC):
         return ()
 
 
+class ViewAround(View):
+    """Another view, which it is like in all that it does not change."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.copies = view.copies
+        self.shown = view.shown
+        self.spread = view.spread
+        self.size = getattr(view, "size", 0)
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
+        return self.view.draw(sample, rng)
+
+    def render(self, batch: Batch) -> Batch:
+        return self.view.render(batch)
+
+    def panels(self, batch: Batch) -> Sequence[Panel]:
+        return self.view.panels(batch)
+
+
 @dataclass(frozen=True)
 class Asks:
     """What a method needs of a backbone; checked before any data is read. ``channels`` are the numbers that it can feed."""

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from embodied_ssl.backbones import Backbone, Features
 from embodied_ssl.config import MethodConfig
-from embodied_ssl.core import Batch, Epoch, Example, Method, Panel, Plan, Step, View
+from embodied_ssl.core import Batch, Epoch, Example, Method, Panel, Plan, Step, View, ViewAround
 from embodied_ssl.datasets.source import Sample, Source
 from embodied_ssl.errors import UserError
 from embodied_ssl.views.colour import ColourChange, blur, change_colours
@@ -69,16 +69,12 @@ class ConsistentConfig:
         return Consistent(self.task.build(backbone), self)
 
 
-class DisturbedView(View):
+class DisturbedView(ViewAround):
     """Another view, and what it renders of the same example with disturbed pixels, under ``disturbed/``."""
 
     def __init__(self, disturbance: ColourChange, view: View) -> None:
+        super().__init__(view)
         self.disturbance = disturbance
-        self.view = view
-        self.copies = view.copies
-        self.shown = view.shown
-        self.spread = view.spread
-        self.size = getattr(view, "size", 0)
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
         """What the view draws, as it would be without a disturbance, and the factors [6] of `ColourChange.draw`."""

@@ -20,7 +20,7 @@ from torch.func import functional_call
 
 from embodied_ssl.backbones import Backbone, Features
 from embodied_ssl.config import MethodConfig
-from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
+from embodied_ssl.core import Batch, Example, Method, Step, ViewAround
 from embodied_ssl.datasets.source import Sample
 from embodied_ssl.errors import UserError
 from embodied_ssl.views.colour import LUMA
@@ -57,25 +57,12 @@ class MultiTaskConfig:
         return MultiTask(methods, weights, sizes, backbone if self.batch_norm == "per_task" else None)
 
 
-class GreyView(View):
+class GreyView(ViewAround):
     """Another view whose pixels are made grey as they are drawn."""
-
-    def __init__(self, view: View) -> None:
-        self.view = view
-        self.copies = view.copies
-        self.shown = view.shown
-        self.spread = view.spread
-        self.size = getattr(view, "size", 0)
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
         drawn = self.view.draw(sample, rng)
         return {name: _grey(value) if value.dtype == np.uint8 else value for name, value in drawn.items()}
-
-    def render(self, batch: Batch) -> Batch:
-        return self.view.render(batch)
-
-    def panels(self, batch: Batch) -> Sequence[Panel]:
-        return self.view.panels(batch)
 
 
 def _grey(pixels: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -28,6 +28,7 @@ from embodied_ssl.backbones import Backbone, Features
 from embodied_ssl.core import Batch, Epoch, Example, Method, Panel, Plan, Step, View
 from embodied_ssl.datasets.source import Frames, Sample, Source
 from embodied_ssl.errors import BadItem, UserError
+from embodied_ssl.heads import places
 from embodied_ssl.keys import generator
 from embodied_ssl.losses import pattern_contrast
 from embodied_ssl.methods.embodied.even_patterns import all_chances, chances_offered, even_weights, weighted_order
@@ -249,7 +250,7 @@ class EgoMotionEquivariance(Method):
         """What z is projected from: the vector [n, W], or the places of a map one after another [n, W * cells^2]."""
         if not self.stage:
             return features.vector
-        return nn.functional.adaptive_avg_pool2d(features.maps[self.stage], self.config.cells).flatten(1)
+        return places(features.maps[self.stage], self.config.cells)
 
     def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
         """Is the right map the nearest? Recall averaged over the patterns met; chance is one over their number.

@@ -34,6 +34,7 @@ from torch.nn import functional as F
 from embodied_ssl.backbones import Backbone, Features
 from embodied_ssl.core import Batch, Method, Panel, Step
 from embodied_ssl.errors import UserError
+from embodied_ssl.heads import places
 from embodied_ssl.methods.image.patch_grids import EMPTY, PAPER_SIDE, UNASKED, Colours, PatchGrids, laid_out
 from embodied_ssl.views.marks import framed
 from embodied_ssl.views.pixels import fold, to_float, unfold
@@ -152,7 +153,7 @@ class RelativePatch(Method):
         """What the head sees of a patch: the vector [n, D], or the places of a map one after another [n, D cells^2]."""
         if not self.cells:
             return features.vector
-        return F.adaptive_avg_pool2d(features.maps[self.stage], self.cells).flatten(1)
+        return places(features.maps[self.stage], self.cells)
 
     def _recall(self, guess: Tensor) -> Tensor:
         """The share of right answers among guesses [B, K], averaged over the eight sides."""
