@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embodied_ssl.backbones import Backbone
 from embodied_ssl.datasets.source import Sample, Source
 from embodied_ssl.errors import UserError
+from embodied_ssl.losses import precise
 
 Example = dict[str, NDArray[np.generic]]  # what a view draws: fixed shapes, pixels as uint8 [..., H, W, 3]
 # Stacked examples; for a multi-task method the keys are "task/field". ``index`` is each sample's place in its own source: in
@@ -153,7 +155,13 @@ class Method(nn.Module, ABC):
 
     def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
         """One rendered batch to a `Step`. The default is `embed`, then `objective`."""
-        return self.objective(self.embed(backbone, batch))
+        return self.precise_objective(self.embed(backbone, batch))
+
+    def precise_objective(self, embeddings: dict[str, Tensor]) -> Step:
+        """`objective` in float32 at least, outside autocast: similarities of a whole batch need more digits than a network."""
+        kinds = {tensor.device.type for tensor in embeddings.values()}
+        with torch.autocast(kinds.pop(), enabled=False):
+            return self.objective({name: precise(tensor) for name, tensor in embeddings.items()})
 
     def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """For methods that are coupled or give logits: embeddings, each with the examples on the leading axis."""

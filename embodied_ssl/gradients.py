@@ -58,7 +58,7 @@ def _coupled(learner: Learner, batches: Sequence[Batch], forward: Forward, here:
     for tensor in whole.values():
         tensor.requires_grad_(tensor.is_floating_point())
     with forward(COMMON):
-        step = learner.method.objective(whole)
+        step = learner.method.precise_objective(whole)
     step.loss.backward()
     for micro, batch in enumerate(batches):
         part = parts[micro]

@@ -7,6 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def precise(values: Tensor) -> Tensor:
+    """Half precision as float32, anything else as it is: sums of many numbers need the digits."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+
+
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of finding each picture's other view among all other views of the batch.
 
@@ -20,7 +25,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     Returns:
         A scalar; log(2N - 1) when all look alike.
     """
-    views = F.normalize(torch.cat([first, second]).float(), dim=1)
+    views = F.normalize(precise(torch.cat([first, second])), dim=1)
     similarity = views @ views.T / temperature
     similarity.fill_diagonal_(float("-inf"))  # a view is not its own negative
     n = len(first)

@@ -220,3 +220,27 @@ def test_only_restores_what_asked_for_gradients_before() -> None:
     with pytest.raises(ZeroDivisionError), only(learner, "critic"):
         assert 1 / int(learner.method.generator.weight.requires_grad)
     assert {name: p.requires_grad for name, p in learner.named_parameters()} == before
+
+
+def test_a_coupled_loss_is_taken_in_float32_whatever_the_network_ran_in() -> None:
+    """Found in a review: under autocast the similarities of a batch were rounded to three digits."""
+    seen: list[tuple[torch.dtype, torch.dtype]] = []
+
+    class Watching(Coupled):
+        def objective(self, embeddings: dict[str, Tensor]) -> Step:
+            product = embeddings["first"] @ embeddings["second"].T
+            seen.append((embeddings["first"].dtype, product.dtype))
+            return super().objective(embeddings)
+
+    learner = Learner(smooth_backbone(), Watching(7))
+    batch = {name: value.float() if value.is_floating_point() else value for name, value in pictures(4).items()}
+
+    def half(micro: int) -> AbstractContextManager[None]:
+        return torch.autocast("cpu", torch.bfloat16)  # type: ignore[return-value]
+
+    for parts in (1, 2):
+        backward(learner, cut(batch, parts), "main", half, ALONE)
+    with half(0):
+        learner(batch)
+    assert seen == [(torch.float32, torch.float32)] * 3
+    assert all(p.grad is not None for p in learner.parameters())

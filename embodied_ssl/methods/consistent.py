@@ -170,7 +170,7 @@ class Consistent(Method):
 
     def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
         if self.task.gives_logits or self.coupled:
-            return self.objective(self.embed(backbone, batch))
+            return self.precise_objective(self.embed(backbone, batch))
         own, other = apart(batch)
         seen, again = Watched(backbone), Watched(backbone)
         step = self.task(seen, own)

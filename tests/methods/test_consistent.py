@@ -240,7 +240,7 @@ def test_vectors_are_held_together_where_there_are_no_probabilities() -> None:
     learner = built(SimCLRConfig(SIZE, hidden=16, out=8), weight=2.0).eval()
     batch = batch_of(learner)
     own, other = apart(batch)
-    seen, again = (torch.cat([learner.backbone(one[name]).vector for name in ("first", "second")]) for one in (own, other))
+    seen, again = (torch.cat([learner.backbone(one[name]).vector for name in ("crop0", "crop1")]) for one in (own, other))
     expected = 1 - F.cosine_similarity(seen, again).mean()
     step = learner(batch)
     torch.testing.assert_close(step.metrics["consistency"], expected.detach())

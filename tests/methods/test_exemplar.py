@@ -17,8 +17,8 @@ from embodied_ssl.datasets.source import Sample, Source
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.keys import generator
 from embodied_ssl.methods.image.exemplar import Exemplar, ExemplarConfig, SeedView, disagreement, middle
-from embodied_ssl.methods.image.exemplar_retrieval import retrieval
 from embodied_ssl.methods.image.exemplar_seeds import SeedSize, Square, draw_seed, find_seeds, gradient_energy, patch_means
+from embodied_ssl.methods.retrieval import retrieval
 from embodied_ssl.views.moves import Moves
 from embodied_ssl.views.pixels import normalise, to_float
 from embodied_ssl.views.strong_colours import StrongColours

@@ -41,7 +41,8 @@ def built(batch_norm: str = "shared", **settings: object) -> Learner:
 def batch(shift: float = 0.0) -> dict[str, Tensor]:
     rng = torch.Generator().manual_seed(0)
     a, b, c, d = (torch.randn(4, 3, 32, 32, generator=rng) for _ in range(4))
-    return {"turn/turned": four_turns(a), "again/turned": four_turns(b * 3 + shift), "views/first": c, "views/second": d}
+    turns = {"turn/turned": four_turns(a), "again/turned": four_turns(b * 3 + shift)}
+    return turns | {"views/crop0": c, "views/crop1": d, "views/index": torch.arange(4)}
 
 
 def own(given: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -141,11 +142,11 @@ def test_a_grey_view_is_grey_by_luma_and_changes_nothing_else() -> None:
     view = SimCLRConfig(32).build(BackboneConfig("conv4").build()).view
     plain, grey = (one.draw({"picture": picture}, generator(1)) for one in (view, GreyView(view)))
     assert plain.keys() == grey.keys()
-    for name in ("first", "second"):
+    for name in ("crop0", "crop1"):
         luma = (plain[name] @ np.array([0.299, 0.587, 0.114])).round()
         for channel in range(3):
             np.testing.assert_allclose(grey[name][..., channel], luma, atol=1)
-    assert np.array_equal(plain["first_colours"], grey["first_colours"])
+    assert np.array_equal(plain["crop0_colours"], grey["crop0_colours"])
 
 
 def test_a_grey_run_shows_grey_to_every_task_of_the_shipped_config(tmp_path: Path) -> None:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from embodied_ssl.backbones import BackboneConfig
-from embodied_ssl.datasets.io.pictures import ArrayPicture
 from embodied_ssl.errors import UserError
-from embodied_ssl.keys import generator
 from embodied_ssl.methods.contrastive.simclr import SimCLR, SimCLRConfig
-from embodied_ssl.views.colour import ColourChange
 
 
 def built(**settings: object) -> SimCLR:
@@ -31,7 +27,7 @@ def test_the_head_is_two_layers_with_a_norm_between() -> None:
 
 def test_collapse_shows_in_every_figure() -> None:
     same = torch.ones(16, 8)
-    step = built().objective({"first": same, "second": same})
+    step = built().objective({"first": same, "second": same, "asked": torch.arange(16)})
     assert step.loss.item() == pytest.approx(math.log(31), abs=1e-5)
     assert step.metrics["accuracy"].item() == pytest.approx(1 / 16)
     assert step.metrics["chance_accuracy"].item() == pytest.approx(1 / 16)
@@ -40,51 +36,54 @@ def test_collapse_shows_in_every_figure() -> None:
 
 def test_spread_is_about_1_when_directions_fill_the_sphere() -> None:
     torch.manual_seed(0)
-    step = built().objective({"first": torch.randn(500, 32), "second": torch.randn(500, 32)})
+    step = built().objective({"first": torch.randn(500, 32), "second": torch.randn(500, 32), "asked": torch.arange(500)})
     assert step.metrics["spread"].item() == pytest.approx(1, abs=0.03)
 
 
 def test_exact_agreement_is_found() -> None:
     torch.manual_seed(0)
     vectors = torch.randn(16, 32)
-    step = built().objective({"first": vectors, "second": vectors * 3})
+    step = built().objective({"first": vectors, "second": vectors * 3, "asked": torch.arange(16)})
     assert step.metrics["accuracy"].item() == 1
 
 
 def test_both_views_go_through_the_network_in_one_pass() -> None:
     backbone = BackboneConfig("conv4").build().train()
     method = built()
-    x = {name: torch.randn(4, 3, 32, 32) for name in ("first", "second")}
-    embeddings = method.embed(backbone, x)
+    batch = {name: torch.randn(4, 3, 32, 32) for name in ("crop0", "crop1")} | {"index": torch.arange(4)}
+    embeddings = method.embed(backbone, batch)
     assert int(backbone.net.conv1[1].num_batches_tracked) == 1  # type: ignore[index, arg-type]
-    joined = method.head.eval()(backbone.eval()(torch.cat([x["first"], x["second"]])).vector)
-    again = method.embed(backbone, x)
+    joined = method.head.eval()(backbone.eval()(torch.cat([batch["crop0"], batch["crop1"]])).vector)
+    again = method.embed(backbone, batch)
     torch.testing.assert_close(torch.cat([again["first"], again["second"]]), joined)
     assert embeddings["first"].shape == (4, 128)
 
 
-def test_two_views_are_two_crops_with_colours_of_their_own() -> None:
-    picture = ArrayPicture(generator(0).integers(0, 256, (48, 64, 3), np.uint8))
-    view = built(colour=ColourChange(change=1.0)).view
-    drawn = view.draw({"picture": picture}, generator(1))
-    assert not np.array_equal(drawn["first"], drawn["second"])
-    assert not np.array_equal(drawn["first_colours"], drawn["second_colours"])
+def test_version_2_has_a_third_layer_and_a_norm_out_has_no_shift() -> None:
+    linear, norm = nn.Linear, nn.BatchNorm1d
+    assert [type(layer) for layer in built(layers=3).head] == [linear, norm, nn.ReLU, linear, norm, nn.ReLU, linear]
+    head = built(norm_out=True).head
+    assert [type(layer) for layer in head] == [linear, norm, nn.ReLU, linear, norm]
+    assert not head[-1].bias.requires_grad
+    assert float(head(torch.randn(64, 64)).mean().detach()) == pytest.approx(0, abs=1e-6)
 
 
-def test_blur_happens_where_it_is_asked_for() -> None:
-    noise = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8)
-    factors = torch.tensor([[1.0, 1, 1, 0, 0, 2]])
-    batch = {
-        "first": noise,
-        "second": noise,
-        "first_colours": factors,
-        "second_colours": factors * torch.tensor([1, 1, 1, 0, 0, 0]),
-    }
-    sharp, blurred = (built(colour=ColourChange(blur=share)).view.render(batch) for share in (0.0, 1.0))
-    assert torch.equal(sharp["first"], sharp["second"])
-    assert float(blurred["first"].std()) < 0.8 * float(blurred["second"].std())
+def test_held_out_views_are_found_among_64() -> None:
+    torch.manual_seed(0)
+    vectors = torch.randn(500, 32)
+    alike, unlike = (
+        built().score({"first": vectors, "second": second, "asked": torch.arange(500)})
+        for second in (vectors + 0.01, torch.randn(500, 32))
+    )
+    assert alike == {"retrieval": 1.0, "chance_retrieval": pytest.approx(1 / 64)}
+    assert unlike["retrieval"] == pytest.approx(1 / 64, abs=0.02)
 
 
 def test_a_temperature_of_0_is_refused() -> None:
     with pytest.raises(UserError, match="temperature is 0; give a number above 0"):
         SimCLRConfig(temperature=0)
+
+
+def test_a_head_without_layers_is_refused() -> None:
+    with pytest.raises(UserError, match="layers is 0; give at least 1"):
+        SimCLRConfig(layers=0)

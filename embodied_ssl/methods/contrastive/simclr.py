@@ -2,31 +2,31 @@
 
 Two crops share what is in the picture and little else, once colours are changed; agreement then rests on content.
 
-Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709: loss eq. 1, views appendix A, head section 4. Here pictures
-are normalised by ImageNet's mean and standard deviation (the authors feed 0..1), crops are area-averaged (theirs bicubic),
-and colours change by one fused matrix (`embodied_ssl.views.colour`). BatchNorm's statistics are each rank's own unless
-``sync_batch_norm`` is set (theirs are global). The loss is the mean over all 2N anchors.
+Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709: loss eq. 1, views appendix A, head section 4; version 2
+(arXiv:2006.10029) has a head of three layers. Their program puts a norm, without a shift, on the head's output as well
+(``norm_out``). Here pictures are normalised by ImageNet's mean and standard deviation (the authors feed 0..1), crops are
+area-averaged (theirs bicubic), and colours change by one fused matrix (`embodied_ssl.views.colour`). BatchNorm's statistics are
+each rank's own unless ``sync_batch_norm`` is set (theirs are global). The loss is the mean over all 2N anchors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodied_ssl.backbones import Backbone
-from embodied_ssl.core import Batch, Example, Method, Panel, Step, View
-from embodied_ssl.datasets.source import Sample
+from embodied_ssl.core import Batch, Method, Panel, Step
 from embodied_ssl.errors import UserError
 from embodied_ssl.heads import mlp
-from embodied_ssl.losses import nt_xent
-from embodied_ssl.views.colour import ColourChange, blur, change_colours
-from embodied_ssl.views.crops import check_crop, check_picture, random_crop
-from embodied_ssl.views.pixels import normalise, to_float, unnormalise
+from embodied_ssl.losses import nt_xent, precise
+from embodied_ssl.methods.retrieval import found_copies, retrieval
+from embodied_ssl.views.colour import ColourChange
+from embodied_ssl.views.coloured_crops import ColouredCrops, Crop, crops_of, vectors_of
+from embodied_ssl.views.pixels import unnormalise
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class SimCLRConfig:
         colour: how colours change; half the paper's strength suits small pictures.
         temperature: divides the cosine.
         hidden, out: widths of the projection head.
+        layers: of the head; 2 in version 1, 3 in version 2.
+        norm_out: a norm without a shift after the last layer, as in the authors' program.
     """
 
     size: int = 96
@@ -47,45 +49,24 @@ class SimCLRConfig:
     temperature: float = 0.2
     hidden: int = 512
     out: int = 128
+    layers: int = 2
+    norm_out: bool = False
 
     def __post_init__(self) -> None:
-        check_crop(self.size, self.area)
+        Crop(self.size, self.area)  # checked there
         if self.temperature <= 0:
             raise UserError(f"temperature is {self.temperature}; give a number above 0 (0.1 to 0.5 are usual)")
+        if self.layers < 1:
+            raise UserError(f"layers is {self.layers}; give at least 1 (2 in SimCLR, 3 in its version 2)")
 
     def build(self, backbone: Backbone) -> SimCLR:
-        head = mlp(backbone.width, self.hidden, self.out)
-        return SimCLR(head, TwoViews(self.size, self.area, self.colour), self.temperature)
-
-
-@dataclass(frozen=True)
-class TwoViews(View):
-    """Two crops of one picture, uint8 [S, S, 3] each, with the factors of their colour changes [6]."""
-
-    size: int
-    area: tuple[float, float]
-    colour: ColourChange
-
-    def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
-        check_picture(sample["picture"])
-        drawn: Example = {}
-        for name in ("first", "second"):
-            drawn[name] = random_crop(sample["picture"], self.size, rng, self.area)
-            drawn[f"{name}_colours"] = self.colour.draw(rng)
-        return drawn
-
-    def render(self, batch: Batch) -> Batch:
-        rendered = dict(batch)
-        for name in ("first", "second"):
-            factors = batch[f"{name}_colours"]
-            pictures = change_colours(to_float(batch[name]), factors)
-            if self.colour.blur:
-                pictures = blur(pictures, factors[:, 5], radius=max(1, self.size // 20))
-            rendered[name] = normalise(pictures)
-        return rendered
-
-    def panels(self, batch: Batch) -> Sequence[Panel]:
-        return [(f"{name} view", unnormalise(batch[name])) for name in ("first", "second")]
+        head = mlp(backbone.width, *[self.hidden] * (self.layers - 1), self.out)
+        if self.norm_out:
+            norm = nn.BatchNorm1d(self.out)
+            norm.bias.requires_grad_(False)  # it stays at 0
+            head.append(norm)
+        crop = Crop(self.size, self.area, self.colour)
+        return SimCLR(head, ColouredCrops((crop, crop)), self.temperature)
 
 
 class SimCLR(Method):
@@ -94,16 +75,16 @@ class SimCLR(Method):
     needs = frozenset({"picture"})
     coupled = True
 
-    def __init__(self, head: nn.Sequential, view: TwoViews, temperature: float) -> None:
+    def __init__(self, head: nn.Sequential, view: ColouredCrops, temperature: float) -> None:
         super().__init__()
         self.head = head
         self.view = view
         self.temperature = temperature
 
     def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        both = torch.cat([batch["first"], batch["second"]])  # one pass: BatchNorm sees both views together
-        first, second = self.head(backbone(both).vector).float().chunk(2)
-        return {"first": first, "second": second}
+        vectors = torch.cat(vectors_of(backbone, crops_of(batch)))
+        first, second = precise(self.head(vectors)).chunk(2)
+        return {"first": first, "second": second, "asked": batch["index"]}
 
     def objective(self, embeddings: dict[str, Tensor]) -> Step:
         first, second = embeddings["first"], embeddings["second"]
@@ -114,4 +95,15 @@ class SimCLR(Method):
             # 1/sqrt(D) when directions fill the sphere, 0 when they collapse to a point
             spread = a.std(0).mean() * a.shape[1] ** 0.5 if len(a) > 1 else a.new_zeros(())
         metrics = {"accuracy": found.float().mean(), "chance_accuracy": a.new_tensor(1 / len(a)), "spread": spread}
-        return Step(loss, metrics)
+        answers = {"first": first.detach(), "second": second.detach(), "asked": embeddings["asked"]}
+        return Step(loss, metrics, answers=answers)
+
+    def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
+        """``retrieval``: is the nearest second view of the same picture? See `embodied_ssl.methods.retrieval`; chance is 1/64."""
+        found, chance = retrieval(answers["first"], answers["second"], answers["asked"])
+        return {"retrieval": found, "chance_retrieval": chance}
+
+    def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
+        """Both views, and what each first view takes for its second among those shown."""
+        first, second = (unnormalise(crop) for crop in crops_of(batch))
+        return found_copies(first, second, step.answers)

@@ -13,8 +13,8 @@ over the seeds. Different, and why:
 - Seeds are where the strongest move stays inside the picture, so copies have no border that would tell the move.
 
 Held-out pictures have no class. They are asked whether two copies of one unseen seed find each other among others
-(`exemplar_retrieval`), and their ``loss`` is how little the answers to both agree. One class a seed does not scale: near twins
-among the seeds contradict each other. `exemplar_triplet` is the form that does.
+(`embodied_ssl.methods.retrieval`), and their ``loss`` is how little the answers to both agree. One class a seed does not scale:
+near twins among the seeds contradict each other. `exemplar_triplet` is the form that does.
 
 Legend: B seeds of a batch, K copies of each, N classes, S R pixels of a copy's and of its source's side, W the backbone's width.
 """
@@ -36,8 +36,8 @@ from embodied_ssl.datasets.source import Sample, Source
 from embodied_ssl.errors import UserError
 from embodied_ssl.keys import generator
 from embodied_ssl.losses import mean_where
-from embodied_ssl.methods.image.exemplar_retrieval import found_copies, retrieval
 from embodied_ssl.methods.image.exemplar_seeds import MARK, Seeds, SeedSize, find_seeds
+from embodied_ssl.methods.retrieval import found_copies, retrieval
 from embodied_ssl.views.crops import check_crop
 from embodied_ssl.views.moves import Moves, move
 from embodied_ssl.views.pixels import normalise, to_float, to_grey, unnormalise
@@ -215,7 +215,7 @@ class Exemplar(Method):
         return Step(loss, answers={"first": first, "second": second, "asked": embeddings["asked"], "seed": seed, "guess": guess})
 
     def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
-        """``retrieval``: is the nearest second copy of the same seed? See `exemplar_retrieval`; chance is 1/64."""
+        """``retrieval``: is the nearest second copy of the same seed? See `embodied_ssl.methods.retrieval`; chance is 1/64."""
         found, chance = retrieval(answers["first"], answers["second"], answers["asked"])
         return {"retrieval": found, "chance_retrieval": chance}
 

@@ -30,7 +30,7 @@ from embodied_ssl.backbones import Backbone
 from embodied_ssl.core import Asks, Batch, Example, Method, Panel, Step, View
 from embodied_ssl.datasets.source import Sample, Source
 from embodied_ssl.errors import UserError
-from embodied_ssl.methods.image.exemplar_retrieval import found_copies, retrieval
+from embodied_ssl.methods.retrieval import found_copies, retrieval
 from embodied_ssl.views.crops import centre_box, check_crop, random_crop
 from embodied_ssl.views.patches import standardise_each
 from embodied_ssl.views.pixels import normalise, to_float, to_grey, unnormalise
@@ -157,7 +157,7 @@ class ExemplarTriplet(Method):
         return Step(loss, {"semi_hard": share, "spread": spread}, answers=answers)
 
     def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
-        """``retrieval``: is the nearest second copy of the same picture? See `exemplar_retrieval`; chance is 1/64."""
+        """``retrieval``: is the nearest second copy of the same picture? See `embodied_ssl.methods.retrieval`; chance is 1/64."""
         found, chance = retrieval(answers["first"], answers["second"], answers["asked"])
         return {"retrieval": found, "chance_retrieval": chance}
 
@@ -185,9 +185,8 @@ def semi_hard_triplets(copies: Tensor, asked: Tensor, margin: float) -> tuple[Te
         triplets. 0 where there are none: when all is well, and when all look alike (``spread`` is 0 then).
     """
     count, number = copies.shape[:2]
-    flat = copies.flatten(0, 1).float()
-    with torch.autocast(flat.device.type, enabled=False):  # in bf16 most differences of distances would round to nothing
-        distance = 2 - 2 * flat @ flat.T  # [BM, BM], squared
+    flat = copies.flatten(0, 1)
+    distance = 2 - 2 * flat @ flat.T  # [BM, BM], squared
     near = distance.view(count, number, count, number)[torch.arange(count), :, torch.arange(count)]  # [B, M, M]
     farther = distance.view(count, number, 1, count * number) - near.unsqueeze(3)  # [B, anchor, positive, any]
     other = (asked.unsqueeze(1) != asked.unsqueeze(0)).repeat_interleave(number, dim=1)  # [B, BM]

@@ -1,8 +1,8 @@
-"""Are copies of the same thing found? The held-out question of exemplars, whose classes exist in training pictures only.
+"""Are views of the same thing found? The held-out question of methods whose classes are the training pictures themselves.
 
-Two copies are made of every held-out seed. Each first copy asks which of several second copies is its own: of all held-out
-seeds' where there are few, else of so many drawn at random, on average over all such draws. So the figure does not depend on
-how many seeds were held out, nor on the size of a batch.
+Two copies are made of everything held out. Each first copy asks which of several second copies is its own: of all held-out
+things' where there are few, else of so many drawn at random, on average over all such draws. So the figure does not depend on
+how many things were held out, nor on the size of a batch.
 
 Legend: N questions, D features.
 """
@@ -21,7 +21,7 @@ from embodied_ssl.views.marks import framed
 AMONG = 64  # second copies to choose from: chance is 1/64
 
 
-def retrieval(first: Tensor, second: Tensor, seed: Tensor, among: int = AMONG) -> tuple[float, float]:
+def retrieval(first: Tensor, second: Tensor, thing: Tensor, among: int = AMONG) -> tuple[float, float]:
     """How often a first copy's own second copy is the nearest by cosine, and chance.
 
     With r rivals of which k are nearer than its own, a copy is found among g if none of those k is among the g - 1 rivals drawn:
@@ -29,22 +29,22 @@ def retrieval(first: Tensor, second: Tensor, seed: Tensor, among: int = AMONG) -
     alike the figure is chance itself.
 
     Args:
-        first, second: float [N, D]; row i of both is of the same seed.
-        seed: [N], which seed; a row is no rival of another of the same seed.
-        among: g, or fewer where there are not so many seeds.
+        first, second: float [N, D]; row i of both is of the same thing.
+        thing: [N], its number; a row is no rival of another of the same thing.
+        among: g, or fewer where there are not so many.
 
     Returns:
-        The figure, and 1 / g (averaged over questions); both 1 for a single seed.
+        The figure, and 1 / g (averaged over questions); both 1 for a single thing.
     """
     a, b = (F.normalize(x.double(), dim=1) for x in (first, second))
     near = (a @ b.T).float()  # in float32 again: what differs by rounding alone is as near
     own = near.diagonal().unsqueeze(1)
-    rival = seed.unsqueeze(0) != seed.unsqueeze(1)
+    rival = thing.unsqueeze(0) != thing.unsqueeze(1)
     nearer = ((near > own) & rival).sum(1)
     as_near = ((near == own) & rival).sum(1)
     rivals = rival.sum(1)
-    found, chance = torch.zeros(len(seed)), torch.zeros(len(seed))
-    for count in rivals.unique().tolist():  # a bootstrap repeats seeds, so that rows can have different numbers of rivals
+    found, chance = torch.zeros(len(thing)), torch.zeros(len(thing))
+    for count in rivals.unique().tolist():  # a bootstrap repeats things, so that rows can have different numbers of rivals
         rows = rivals == count
         drawn = min(among - 1, count)
         total = _missed(count, drawn).cumsum(0)
