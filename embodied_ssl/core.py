@@ -179,6 +179,17 @@ class Method(nn.Module, ABC):
         """Whether a phase moves this parameter, named as ``backbone.*`` or ``method.*``."""
         return True
 
+    def check_batch(self, examples: int, together: int) -> None:
+        """Refuse a batch that this method cannot be trained with; asked before any data is read.
+
+        Args:
+            examples: of a step, over all ranks and micro-batches.
+            together: how many of them one rank passes through the network at once.
+
+        Raises:
+            UserError: says what was given and what is accepted.
+        """
+
     def fit(self, source: Source, rng: np.random.Generator) -> None:
         """Once, before training: find what the task needs in the training data and keep it in buffers."""
 

@@ -96,6 +96,9 @@ class Trainer:
         for name, task in tasks.items():
             task.asks.check(backbone, name or type(task).__name__)
             backbone.check_side(_side(task) or backbone.smallest)
+            examples = getattr(method, "batch_sizes", {}).get(name, run.batch_size)
+            if examples % (run.accumulate * here.world) == 0:  # else the feed says so
+                task.check_batch(examples, examples // (run.accumulate * here.world))
             if task.looks_before_epochs:
                 task.register_buffer("epoch_plan", torch.empty(0, dtype=torch.int64))
         self.sources = open_sources(run.data, tasks)

@@ -22,6 +22,16 @@ def test_a_head_without_norms_keeps_its_biases() -> None:
     assert all(layer.bias is not None for layer in head if isinstance(layer, nn.Linear))
 
 
+def test_a_norm_after_the_last_layer_has_no_scale_or_shift_and_makes_the_bias_needless() -> None:
+    head = mlp(8, 16, 4, norm_out=True)
+    assert [type(layer) for layer in head] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear, nn.BatchNorm1d]
+    assert head[3].bias is None
+    assert not list(head[4].parameters())
+    out = head(torch.randn(50, 8))
+    torch.testing.assert_close(out.mean(0), torch.zeros(4), atol=1e-6, rtol=0)
+    torch.testing.assert_close(out.var(0, unbiased=False), torch.ones(4), atol=1e-3, rtol=0)
+
+
 def test_a_head_of_one_layer_is_a_linear_map() -> None:
     assert [type(layer) for layer in mlp(8, 4)] == [nn.Linear]
 

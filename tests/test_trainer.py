@@ -32,7 +32,9 @@ from embodied_ssl.distributed import Ranks
 from embodied_ssl.errors import UserError
 from embodied_ssl.files import read_lines
 from embodied_ssl.keys import generator
+from embodied_ssl.methods.consistent import ConsistentConfig
 from embodied_ssl.methods.embodied.interaction import Interaction
+from embodied_ssl.methods.image.rotation import Rotation
 from embodied_ssl.optim import LARS, SGD, Schedule
 from embodied_ssl.progress import Silent
 from embodied_ssl.start import Options, State, Stopped
@@ -83,6 +85,24 @@ def test_pictures_too_small_for_the_backbone_are_refused_before_anything_is_writ
         UserError, match="densenet121 needs pictures of at least 29 pixels a side, these have 24; make them larger"
     ):
         pretrain([small], tmp_path / "run", QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_a_method_cannot_take_is_refused_before_anything_is_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(method: Rotation, examples: int, together: int) -> None:
+        asked.append((examples, together))
+        raise UserError("not so many")
+
+    monkeypatch.setattr(Rotation, "check_batch", refuse)
+    consistent = replace(run, method=ConsistentConfig(run.method), batch_size=8, accumulate=2)
+    for given in (replace(run, batch_size=8, accumulate=4), consistent):
+        with pytest.raises(UserError, match="not so many"):
+            pretrain([given], tmp_path / "run", QUICK)
+    assert asked == [(8, 2), (8, 4)]
     assert not (tmp_path / "run").exists()
 
 

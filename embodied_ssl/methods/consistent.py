@@ -229,6 +229,9 @@ class Consistent(Method):
 
     # --- the task's hooks ---------------------------------------------------------------------------------------------
 
+    def check_batch(self, examples: int, together: int) -> None:
+        self.task.check_batch(examples, together)
+
     def fit(self, source: Source, rng: np.random.Generator) -> None:
         self.task.fit(source, rng)
 
