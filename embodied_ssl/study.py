@@ -58,7 +58,8 @@ class Study:
         views: pictures that pass through the backbone in each pretraining, whatever the method; 0 leaves each run its own steps.
         view_size: if above 0, ``views`` are of so many pixels a side, and smaller ones count by their area: nine tiles of a
             puzzle are then not nine pictures, neither in what they show nor in what they cost.
-        models: name -> a trained network to judge beside the runs: whatever `embodied-ssl evaluate` accepts.
+        models: name -> a trained network to judge beside the runs: whatever `embodied-ssl evaluate` accepts. Several of one name
+            are one recipe with several seeds.
         settings: baselines and precision.
         size: pixels at which every network is judged; 0 for each at its own (`embodied_ssl.evaluation.models`).
     """
@@ -69,7 +70,7 @@ class Study:
     seeds: tuple[int, ...] = (0,)
     views: int = 0
     view_size: int = 0
-    models: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
     size: int = 0
 
@@ -88,11 +89,12 @@ class Study:
 
 @dataclass(frozen=True)
 class Row:
-    """One network of a study: a run with its seed and what its network is called, or a model given."""
+    """One network of a study: a run with its seed and what its network is called, or a ``given`` model."""
 
     name: str
     seed: int | None = None
     backbone: str = ""
+    given: str = ""
 
     @property
     def label(self) -> str:
@@ -163,7 +165,7 @@ def run_study(
             failed.append((row.label, str(error)))
             progress.say(f"{row.label} left out: {error}")
             continue
-        if row.seed is not None:
+        if not row.given:
             _ask(row, model, _asked_file(row, out), device, workers, progress, again)
         for target in targets:
             cell = out / "cells" / f"{row.label}--{target.name}.json"
@@ -186,7 +188,11 @@ def _tables(study: Study, targets: Sequence[Target], out: Path) -> Path:
 def rows(study: Study) -> list[Row]:
     """Every network: seeds in turn, so that a study cut short has all methods with one seed rather than one with all."""
     trained = [Row(name, seed, _stages(given)[-1].backbone.name) for seed in study.seeds for name, given in study.runs.items()]
-    return [*trained, *(Row(name) for name in study.models)]
+    given = []
+    for name, models in study.models.items():
+        seeds = [(None, models)] if isinstance(models, str) else list(enumerate(models))
+        given += [Row(name, seed, given=model) for seed, model in seeds]
+    return [*trained, *given]
 
 
 def _stages(given: Run | Stages) -> Stages:
@@ -243,8 +249,8 @@ def _count(backbone: nn.Module, task: Method, batch: dict[str, Tensor], view_siz
 
 def _trained(study: Study, row: Row, out: Path, options: Options, progress: Progress) -> str:
     """The row's network: given, finished before, or trained now (continued where it was interrupted)."""
-    if row.seed is None:
-        return study.models[row.name]
+    if row.given or row.seed is None:
+        return row.given
     stages = with_budget(_stages(study.runs[row.name]), study.views, row.seed, study.view_size)
     stages = [configs.with_absolute_roots(stage) for stage in stages]
     folder = out / "runs" / row.label
@@ -309,9 +315,10 @@ def _key(study: Study, protocols: Sequence[AnyProtocol], target: Target, model: 
 
 
 def _content_of(model: str) -> str:
-    """A digest of a run's exported weights; the name itself of anything else."""
-    weights = Path(model) / "backbone" / "model.safetensors"
-    return hashlib.blake2b(weights.read_bytes(), digest_size=16).hexdigest() if weights.exists() else model
+    """A digest of a run's exported weights or of a file's; the name itself of anything else."""
+    exported, file = Path(model) / "backbone" / "model.safetensors", Path(model.partition("@")[0])
+    found = next((path for path in (exported, file) if path.is_file()), None)
+    return model if found is None else hashlib.blake2b(found.read_bytes(), digest_size=16).hexdigest() + model.partition("@")[2]
 
 
 def _read(cell: Path, key: str = "") -> Any:

@@ -299,6 +299,29 @@ def test_the_command_makes_a_table(study: Study, made: Path, tmp_path: Path, cap
     assert "| given | run |" in capsys.readouterr().out
 
 
+def test_models_of_one_name_are_seeds_of_one_recipe(study: Study, made: Path, tmp_path: Path) -> None:
+    given = [str(made / "runs" / f"simclr_s{seed}") for seed in (0, 1)]
+    others = replace(study, runs={}, models={"theirs": given})
+    assert [(row.label, row.given) for row in rows(others)] == [("theirs_s0", given[0]), ("theirs_s1", given[1])]
+    outcome = run_study(others, tmp_path, Silent(), device="cpu", workers=0)
+    assert (outcome.made, outcome.failed) == (2, [])
+    theirs, ours = (load_scores(out / "scores.json") for out in (tmp_path, made))
+    values = [[s.value for s in scores if s.model.startswith(n)] for scores, n in ((theirs, "theirs"), (ours, "simclr"))]
+    assert values[0] == values[1]
+    assert "| theirs | run | 2 |" in outcome.table.read_text()
+    assert not (tmp_path / "asked").exists()
+
+
+def test_a_file_of_weights_that_changed_is_judged_anew(study: Study, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    others = replace(study, runs={}, models={"theirs": f"{file}@resnet18"}, settings=Settings((), ()))
+    for seed, made in ((0, 1), (0, 0), (1, 1)):
+        torch.manual_seed(seed)
+        if made:
+            torch.save(BackboneConfig("resnet18").build().net.state_dict(), file)
+        assert run_study(others, tmp_path / "out", Silent(), device="cpu", workers=0).made == made
+
+
 def test_the_studies_that_come_along_can_be_read() -> None:
     folder = Path(__file__).resolve().parents[1] / "configs" / "studies"
     found = sorted(folder.glob("*.py"))
