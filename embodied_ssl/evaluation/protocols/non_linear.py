@@ -126,8 +126,9 @@ class NonLinear(OnFeatures):
         with keyed_torch(self.name, self.seed, *key, "weights"):
             net = mlp(x.shape[1], hidden_units(classes), hidden_units(classes), classes)
         net.to(device).train()
-        how = {"momentum": self.momentum, "nesterov": self.nesterov, "weight_decay": self.weight_decay}
-        engine = torch.optim.SGD(net.parameters(), lr=rate, **how)
+        engine = torch.optim.SGD(
+            net.parameters(), lr=rate, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay
+        )
         for step, rows in enumerate(islice(shuffled(len(x), size, self.name, self.seed, *key), steps)):
             engine.param_groups[0]["lr"] = rate * size / 128 * self.schedule.factor(step / steps)
             chosen = torch.from_numpy(rows).to(device)
