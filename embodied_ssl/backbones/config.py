@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -13,26 +13,13 @@ from embodied_ssl.backbones.nin import nin
 from embodied_ssl.backbones.small_nets import alexnet, conv4, convnet_quick, exemplar_cnn
 from embodied_ssl.backbones.timm_nets import of_timm, vit_small
 from embodied_ssl.backbones.torchvision_nets import densenet121, googlenet, of_torchvision, resnet, vgg16
+from embodied_ssl.backbones.wanted import Wanted
 from embodied_ssl.errors import UserError, suggest
 
 
 @dataclass(frozen=True)
-class BackboneConfig:
-    """Which network, by name.
-
-    Args:
-        name: one of `names()`, ``torchvision:NAME``, or ``timm:NAME`` with the timm extra installed.
-        channels: input channels.
-        stem: of a ResNet: ``large`` (7x7 stride 2 and max-pool: ImageNet) or ``small`` (3x3, no pool: 32-pixel pictures).
-    """
-
-    name: str = "resnet18"
-    channels: int = 3
-    stem: Literal["large", "small"] = "large"
-
-    def __post_init__(self) -> None:
-        if self.channels < 1:
-            raise UserError(f"backbone.channels is {self.channels}; give at least 1")
+class BackboneConfig(Wanted):
+    """Which network, and how to make it; its fields are those of `Wanted`."""
 
     def build(self) -> Backbone:
         """A freshly initialised backbone; draws from torch's global generator.
@@ -69,7 +56,7 @@ def described() -> dict[str, str]:
     return {name: ABOUT[name] for name in names()}
 
 
-_BUILDERS: dict[str, Callable[[BackboneConfig], Backbone]] = {
+_BUILDERS: dict[str, Callable[[Wanted], Backbone]] = {
     "resnet18": resnet,
     "resnet34": resnet,
     "resnet50": resnet,

@@ -13,17 +13,13 @@ to five blocks, then the mean over space and a linear layer, which is the method
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import nn
 
 from embodied_ssl.backbones.backbone import Backbone
-
-if TYPE_CHECKING:
-    from embodied_ssl.backbones.config import BackboneConfig
+from embodied_ssl.backbones.wanted import Wanted
 
 
-def nin(config: BackboneConfig) -> Backbone:
+def nin(config: Wanted) -> Backbone:
     """As many blocks as the name says, ``nin3`` or ``nin5``; ``nin`` has four. Each is a stage."""
     blocks = int(config.name.removeprefix("nin") or 4)
     net = nn.Sequential()

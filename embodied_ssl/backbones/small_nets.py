@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodied_ssl.backbones.backbone import Backbone, Features
-
-if TYPE_CHECKING:
-    from embodied_ssl.backbones.config import BackboneConfig
+from embodied_ssl.backbones.wanted import Wanted
 
 
-def alexnet(config: BackboneConfig) -> Backbone:
+def alexnet(config: Wanted) -> Backbone:
     """The convolutions of AlexNet with BatchNorm, as pretext papers since 2016 train it; five stages, pooled after 1, 2 and 5."""
 
     def block(i: int, o: int, kernel: int, stride: int, pool: bool) -> nn.Sequential:
@@ -43,7 +40,7 @@ class _Quick(Backbone):
         return Features(maps, F.adaptive_avg_pool2d(maps["conv3"], CELLS).flatten(1))
 
 
-def convnet_quick(config: BackboneConfig) -> Backbone:
+def convnet_quick(config: Wanted) -> Backbone:
     """The small network of cuda-convnet's CIFAR-10 example, for 32-pixel pictures: 3 convolutions, no BatchNorm.
 
     5 x 5 filters, 32, 32 and 64 of them, each under a 3 x 3 pool of stride 2: the greatest, then twice the mean (as in Caffe's
@@ -70,7 +67,7 @@ class _Exemplar(Backbone):
         return Features(maps, F.adaptive_max_pool2d(maps["conv3"], 2).flatten(1))
 
 
-def exemplar_cnn(config: BackboneConfig) -> Backbone:
+def exemplar_cnn(config: Wanted) -> Backbone:
     """The convolutions of Exemplar-CNN for 32-pixel patches: 64, 128 and 256 filters of 5 x 5, pooled after two, no BatchNorm.
 
     Dosovitskiy et al. 2014's 64c5-128c5-256c5-512f. Its fully connected 512 are the method's (``hidden=512``); here they see the
@@ -83,7 +80,7 @@ def exemplar_cnn(config: BackboneConfig) -> Backbone:
     return _Exemplar(config.name, net, {part: (part,) for part, _ in net.named_children()}, config.channels)
 
 
-def conv4(config: BackboneConfig) -> Backbone:
+def conv4(config: Wanted) -> Backbone:
     """Four strided 3x3 convolutions with BatchNorm, 16 to 64 channels: for tests and first tries, not for results."""
     net = nn.Sequential()
     widths = (config.channels, 16, 32, 48, 64)

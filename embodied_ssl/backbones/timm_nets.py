@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from embodied_ssl.backbones.backbone import Backbone, Features
+from embodied_ssl.backbones.wanted import Wanted
 from embodied_ssl.errors import UserError, suggest
-
-if TYPE_CHECKING:
-    from embodied_ssl.backbones.config import BackboneConfig
 
 
 class _TimmBackbone(Backbone):
@@ -32,7 +30,7 @@ class _TimmBackbone(Backbone):
 TRANSFORMER_STAGES = 4  # of blocks that all have one resolution, those at each quarter of the depth are shown
 
 
-def vit_small(config: BackboneConfig) -> Backbone:
+def vit_small(config: Wanted) -> Backbone:
     """ViT-S/16 (Touvron et al. 2021, arXiv:2012.12877, after Dosovitskiy et al. 2021): 12 blocks of width 384 with 6 heads.
 
     timm's ``vit_small_patch16_224``, because most published weights of it bear timm's names. Positions are learned for 14 x 14
@@ -42,7 +40,7 @@ def vit_small(config: BackboneConfig) -> Backbone:
     return of_timm(replace(config, name="timm:vit_small_patch16_224"), config.name, smallest=16)
 
 
-def of_timm(config: BackboneConfig, called: str = "", smallest: int = 1) -> Backbone:
+def of_timm(config: Wanted, called: str = "", smallest: int = 1) -> Backbone:
     """A network of timm, without its classifier.
 
     Args:

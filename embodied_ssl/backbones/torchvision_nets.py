@@ -14,19 +14,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from embodied_ssl.backbones.backbone import Backbone
+from embodied_ssl.backbones.wanted import Wanted
 from embodied_ssl.errors import UserError, suggest
 
-if TYPE_CHECKING:
-    from embodied_ssl.backbones.config import BackboneConfig
 
-
-def resnet(config: BackboneConfig) -> Backbone:
+def resnet(config: Wanted) -> Backbone:
     """A ResNet of torchvision: its stem and four layers, for small pictures with a small stem (``stem="small"``)."""
     import torchvision
 
@@ -41,7 +39,7 @@ def resnet(config: BackboneConfig) -> Backbone:
     return Backbone(config.name, net, parts, config.channels)
 
 
-def vgg16(config: BackboneConfig) -> Backbone:
+def vgg16(config: Wanted) -> Backbone:
     """VGG-16 (Simonyan and Zisserman 2015, arXiv:1409.1556) with BatchNorm, as pretext work uses it: torchvision's ``vgg16_bn``.
 
     Its last pool made maps of 7 x 7 for the fully connected layers. Here the vector is the mean of what comes before that pool,
@@ -66,7 +64,7 @@ def vgg16(config: BackboneConfig) -> Backbone:
     return Backbone(config.name, net, parts, config.channels, smallest=16)
 
 
-def googlenet(config: BackboneConfig) -> Backbone:
+def googlenet(config: Wanted) -> Backbone:
     """GoogLeNet (Szegedy et al. 2015, arXiv:1409.4842) as torchvision builds it: with BatchNorm, without its side classifiers."""
     import torchvision
 
@@ -84,7 +82,7 @@ def googlenet(config: BackboneConfig) -> Backbone:
     return Backbone(config.name, net, parts, config.channels, smallest=15)
 
 
-def densenet121(config: BackboneConfig) -> Backbone:
+def densenet121(config: Wanted) -> Backbone:
     """DenseNet-121 (Huang et al. 2017, arXiv:1608.06993); stages end with a dense block, the last with BatchNorm and ReLU."""
     import torchvision
 
@@ -110,7 +108,7 @@ def _seeing(first: Any, channels: int) -> nn.Conv2d:
     return nn.Conv2d(channels, *geometry, bias=first.bias is not None)
 
 
-def of_torchvision(config: BackboneConfig) -> Backbone:
+def of_torchvision(config: Wanted) -> Backbone:
     """A classification network of torchvision: a ResNet's four layers, or ``features`` cut where the map shrinks."""
     import torchvision
 
