@@ -36,7 +36,8 @@ from embodied_ssl.evaluation.protocols.low_shot import LowShot
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.transfer import evaluate
 from embodied_ssl.files import write_json
-from embodied_ssl.keys import generator, torch_seed
+from embodied_ssl.finished import new_learner
+from embodied_ssl.keys import generator
 from embodied_ssl.loader import Feed, Stream
 from embodied_ssl.progress import Progress
 from embodied_ssl.report.study_table import write_tables
@@ -215,9 +216,8 @@ def views_a_step(run: Run, view_size: int = 0) -> int:
 
     With ``view_size``, how many of so many pixels a side have the same area; at least 1.
     """
-    torch.manual_seed(torch_seed(run.seed, "weights", 0))
-    backbone = run.backbone.build()
-    method = run.method.build(backbone)
+    learner = new_learner(run)
+    backbone, method = learner.backbone, learner.method
     method.start(backbone)
     tasks: Mapping[str, Method] = method.children_by_name or {"": method}
     sizes: Mapping[str, int] = getattr(method, "batch_sizes", {})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,12 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from embodied_ssl import checkpoint as checkpoints
-from embodied_ssl.config import Run, from_json
-from embodied_ssl.core import Learner, View
+from embodied_ssl.core import View
 from embodied_ssl.datasets.io.pictures import ArrayPicture
 from embodied_ssl.datasets.source import Pixels
 from embodied_ssl.errors import UserError
+from embodied_ssl.finished import open_run
 from embodied_ssl.methods.embodied.interaction import BINS, GRASP, Interaction, TouchView
 from embodied_ssl.methods.multi_task import GreyView, MultiTask
 
@@ -84,16 +82,11 @@ def open_judge(run: Path) -> GraspJudge:
     path = run / "checkpoints" / "last.pt"
     if not path.exists():
         raise UserError(f"'{run}' holds no run of pretrain (no checkpoints/last.pt)")
-    stored = checkpoints.load_checkpoint(path)
-    settings: Run = from_json(json.loads(stored["config"]))[stored["stage"]]
-    backbone = settings.backbone.build()
-    learner = Learner(backbone, settings.method.build(backbone))
-    method = learner.method
+    learner = open_run(run).learner
+    backbone, method = learner.backbone, learner.method
     name = next((name for name, child in method.children_by_name.items() if isinstance(child, Interaction)), "")
     if not name and not isinstance(method, Interaction):
         raise UserError(f"'{run}' has learnt no grasps ({type(method).__name__}); give a run of the interaction method")
-    checkpoints.restore(learner, stored["learner"])
-    learner.eval()
     weights = hashlib.sha256(path.read_bytes()).hexdigest()
     if isinstance(method, Interaction):
         return GraspJudge(backbone, method, weights)
