@@ -54,7 +54,11 @@ def _tiny_method(method: Any) -> Any:
     if hasattr(method, "task"):
         return dataclasses.replace(method, task=_tiny_method(method.task))
     hidden = min(32, getattr(method, "hidden", 32))
-    small = {"size": 32, "tuples": 2, "hidden": hidden, "permutations": 12, "per_tile": 32}
+    small: dict[str, Any] = {"size": 32, "tuples": 2, "hidden": hidden, "permutations": 12, "per_tile": 32}
+    if hasattr(method, "memory"):
+        small["memory"] = dataclasses.replace(method.memory, negatives=min(8, method.memory.negatives))
+    if hasattr(method, "puzzle"):
+        small["puzzle"] = dataclasses.replace(method.puzzle, cell=12, tile=10)
     return dataclasses.replace(method, **{k: v for k, v in small.items() if hasattr(method, k)})
 
 
