@@ -261,7 +261,7 @@ def test_puzzles_that_cannot_be_cut_are_refused(settings: dict[str, Any], messag
 
 
 def test_settings_that_cannot_work_are_refused() -> None:
-    with pytest.raises(UserError, match="weight is 1.5; give the transformed picture's share of the loss, 0 to 1"):
+    with pytest.raises(UserError, match=r"weight is 1\.5; give the transformed picture's share of the loss, 0 to 1"):
         PIRLConfig(weight=1.5)
     with pytest.raises(UserError, match="transform is 'blur'; give jigsaw or rotation"):
         PIRLConfig("blur")  # type: ignore[arg-type]

@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -112,7 +111,7 @@ class InstanceDiscrimination(Method):
         self.memory.update(carry)
 
     def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
-        """``retrieval``: is the whole picture nearest to a crop its own, of 64? See `embodied_ssl.methods.retrieval`; chance is 1/64."""
+        """``retrieval``: is the whole picture nearest to a crop its own? See `embodied_ssl.methods.retrieval`; chance is 1/64."""
         found, chance = retrieval(answers["crop"], answers["whole"], answers["index"])
         return {"retrieval": found, "chance_retrieval": chance}
 

@@ -43,7 +43,9 @@ class Puzzle:
         if self.grid < 2:
             raise UserError(f"grid is {self.grid}; give at least 2 cells a side")
         if not LEAST <= self.tile <= self.cell:
-            raise UserError(f"tile is {self.tile} and cell {self.cell}; give a tile of at least {LEAST} pixels that fits its cell")
+            raise UserError(
+                f"tile is {self.tile} and cell {self.cell}; give a tile of at least {LEAST} pixels that fits its cell"
+            )
         check_crop(self.side, self.area)
 
     @property
@@ -104,7 +106,7 @@ class CropAndPuzzle(View):
 
 @dataclass(frozen=True)
 class CropAndTurn(View):
-    """Two crops; ``turn`` is how many quarter turns, counter-clockwise, the second is turned by: rendered ``turned`` [B, 3, S, S]."""
+    """Two crops, the second turned counter-clockwise by ``turn`` quarters of a circle: rendered ``turned`` [B, 3, S, S]."""
 
     crops: ColouredCrops
 
