@@ -33,6 +33,25 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(similarity, partner)
 
 
+def queue_contrast(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of picking each query's own key among the negatives.
+
+    He et al. 2020 (MoCo), eq. 1: InfoNCE with negatives that all queries share.
+
+    Args:
+        query, key: unit vectors [B, D]; row i of one belongs to row i of the other.
+        negatives: unit vectors [K, D] from *earlier* steps: were ``key`` among them, the loss could not fall below log 2.
+        temperature: divides the cosine.
+
+    Returns:
+        A scalar; log(K + 1) when all look alike, log(1 + K exp(-1 / temperature)) when each query is its key and at right angles
+        to all negatives.
+    """
+    own = (query * key).sum(1, keepdim=True)
+    logits = torch.cat([own, query @ negatives.T], dim=1) / temperature
+    return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.int64, device=query.device))
+
+
 def pattern_contrast(moved: Tensor, seen: Tensor, pattern: Tensor, margin: float) -> Tensor:
     """Pull the feature moved by the true motion's map to what is seen, push those moved by all other maps away.
 
