@@ -60,6 +60,7 @@ def _tiny_method(method: Any) -> Any:
         small["memory"] = dataclasses.replace(method.memory, negatives=min(8, method.memory.negatives))
     if hasattr(method, "puzzle"):
         small["puzzle"] = dataclasses.replace(method.puzzle, cell=12, tile=10)
+    small |= {"small_size": 16, "prototypes": SAMPLES + 4, "queue": 4}  # a queue of whole batches, on two ranks as well
     return dataclasses.replace(method, **{k: v for k, v in small.items() if hasattr(method, k)})
 
 

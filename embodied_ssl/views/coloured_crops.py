@@ -60,8 +60,8 @@ class ColouredCrops(View):
 
     @property
     def size(self) -> int:
-        """The smallest side that a network is given."""
-        return min([crop.size for crop in self.crops] + [self.whole] * (self.whole > 0))
+        """The largest side that a network is given: that of the pictures it will be used on."""
+        return max([crop.size for crop in self.crops] + [self.whole] * (self.whole > 0))
 
     def draw(self, sample: Sample, rng: np.random.Generator) -> Example:
         picture = sample["picture"]

@@ -30,7 +30,7 @@ def test_every_crop_has_its_own_size_place_and_colours() -> None:
     assert [tuple(crop.shape[1:]) for crop in crops_of(view.render(batch))] == [(3, 32, 32), (3, 32, 32), (3, 16, 16)]
     assert not torch.equal(batch["crop0"], batch["crop1"])
     assert not torch.equal(batch["crop0_colours"], batch["crop1_colours"])
-    assert view.size == 16
+    assert view.size == 32
 
 
 def test_the_whole_picture_is_its_largest_centred_square() -> None:
