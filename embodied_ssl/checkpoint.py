@@ -116,9 +116,13 @@ def export_backbone(folder: Path, net: Mapping[str, Tensor], card: Card) -> None
 
 
 def preprocessing(size: int, channels: int = 3) -> dict[str, Any]:
-    """How pictures reach every backbone trained here: in colour, or in luminance (ITU-R BT.601) if it has one channel."""
-    if channels == 1:
-        return {"colour": "grey", "scale": "0..1", "mean": list(GREY_MEAN), "std": list(GREY_STD), "size": size}
+    """How pictures reach every backbone trained here: in colour, in luminance (ITU-R BT.601) if it has one channel.
+
+    If it has two: luminance, and after mean and deviation its slopes (`embodied_ssl.views.sobel`).
+    """
+    if channels in (1, 2):
+        colour = "grey" if channels == 1 else "slopes"
+        return {"colour": colour, "scale": "0..1", "mean": list(GREY_MEAN), "std": list(GREY_STD), "size": size}
     return {"colour": "RGB", "scale": "0..1", "mean": list(MEAN), "std": list(STD), "size": size}
 
 

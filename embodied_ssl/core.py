@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -108,6 +108,18 @@ class Step:
     answers: dict[str, Tensor] = field(default_factory=dict)
 
 
+def vector(backbone: nn.Module, batch: Batch) -> Tensor:
+    """The backbone's vectors [B, D] of the field ``picture``."""
+    found: Tensor = backbone(batch["picture"]).vector
+    return found
+
+
+class Embed(Protocol):
+    """See `Epoch`."""
+
+    def __call__(self, through: Callable[[nn.Module, Batch], Tensor] = vector) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Epoch:
     """What `Method.before_epoch` may look at.
@@ -115,13 +127,14 @@ class Epoch:
     Attributes:
         number: counts from 0, per task in a multi-task run.
         source: the training source.
-        embed: gives the backbone's vectors float32 [N, D] of every sample, in the order of the source; it looks at the
-            field ``picture`` of the rendered view, in eval mode.
+        embed: gives float32 [N, D] of every sample, in the order of the source, in eval mode: the backbone's vectors of the
+            field ``picture`` of `Method.embed_view` (of the view, where there is none), or what a function of the backbone and the
+            rendered batch makes of it.
     """
 
     number: int
     source: Source
-    embed: Callable[[], Tensor]
+    embed: Embed
 
 
 @dataclass(frozen=True)
@@ -132,10 +145,12 @@ class Plan:
         indices: the samples of this epoch in order, repeats allowed; repeated or cut to the epoch's whole steps. None keeps
             the usual shuffled order.
         restart: names of the method's parameters whose optimiser state starts anew.
+        note: a line for people that is said at once; "" for none.
     """
 
     indices: NDArray[np.int64] | None = None
     restart: tuple[str, ...] = ()
+    note: str = ""
 
 
 class Method(nn.Module, ABC):
@@ -152,6 +167,8 @@ class Method(nn.Module, ABC):
     gives_logits: bool = False  # it is written as `embed` and `objective`, and ``logits`` [B, ..., K] are among the embeddings
     phases: tuple[str, ...] = ("main",)  # trained one after another in every step; the last one answers held-out questions
     view: View
+    embed_view: View | None = None  # what `Epoch.embed` draws instead of the view, where that is less work
+    fresh: bool = False  # train a network drawn anew, once `start` has seen the weights that were there before
 
     def forward(self, backbone: nn.Module, batch: Batch, phase: str = "main") -> Step:
         """One rendered batch to a `Step`. The default is `embed`, then `objective`."""
@@ -174,6 +191,8 @@ class Method(nn.Module, ABC):
     def see_through(self, wrap: Callable[[View], View]) -> None:
         """Put another view around this method's own. A method that makes its view anew wraps each one it makes."""
         self.view = wrap(self.view)
+        if self.embed_view is not None:
+            self.embed_view = wrap(self.embed_view)
 
     def trains(self, phase: str, parameter: str) -> bool:
         """Whether a phase moves this parameter, named as ``backbone.*`` or ``method.*``."""

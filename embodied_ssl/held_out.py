@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from embodied_ssl.core import Batch, Learner, Method, Step
+from embodied_ssl.core import Batch, Learner, Method, Step, vector
 from embodied_ssl.datasets.source import Source
-from embodied_ssl.distributed import gathered
+from embodied_ssl.distributed import Ranks, gathered
 from embodied_ssl.evaluation.statistics import percentiles, resamples
 from embodied_ssl.loader import Feed
 
@@ -141,7 +141,12 @@ def reply(learner: Learner, name: str, batch: Batch, device: torch.device) -> tu
 def render(method: Method, batch: Batch, device: torch.device) -> Batch:
     """Move a batch to the device and make it ready for the network."""
     with torch.no_grad():
-        return method.view.render({key: value.to(device, non_blocking=True) for key, value in batch.items()})
+        return method.view.render(to_device(batch, device))
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The same fields, there."""
+    return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
 
 
 def without_prefix(batch: Batch, name: str) -> Batch:
@@ -149,21 +154,29 @@ def without_prefix(batch: Batch, name: str) -> Batch:
     return {key.removeprefix(f"{name}/"): value for key, value in batch.items() if not name or key.startswith(f"{name}/")}
 
 
-def embed_all(learner: Learner, feed: Feed, name: str, device: torch.device) -> Tensor:
-    """The backbone's vectors float32 [N, D] of every sample of a stream, in order, in eval mode."""
-    was_training = learner.training
-    learner.eval()
+def embed_all(
+    learner: Learner, feed: Feed, name: str, here: Ranks, through: Callable[[nn.Module, Batch], Tensor] = vector
+) -> Tensor:
+    """What `Epoch.embed` gives: float32 [N, D] of every sample of a stream, in order, in eval mode.
+
+    Every rank looks at its own stretch of the samples and gets the whole, so that all ranks go on from the same numbers.
+    """
     method = learner.method.children_by_name.get(name, learner.method)
     backbone = learner.method.seen_by(name, learner.backbone)
+    view, count = method.embed_view or method.view, len(feed.streams[name].source)
+    each = -(-count // here.world)
+    own = np.arange(here.rank * each, (here.rank + 1) * each) % count  # the last rank goes round: all have as many
+    was_training = learner.training
+    learner.eval()
     vectors = []
     try:
-        for fed in feed.in_order(name, range(len(feed.streams[name].source)), key="embed"):
-            batch = render(method, without_prefix(fed.batch, name), device)
+        for fed in feed.in_order(name, own, key="embed", view=view):
+            batch = to_device(without_prefix(fed.batch, name), device=here.device)
             with torch.no_grad(), gathered(learner):
-                vectors.append(backbone(batch["picture"]).vector.float())
+                vectors.append(through(backbone, view.render(batch)).float())
     finally:
         learner.train(was_training)
-    return torch.cat(vectors)
+    return here.gather(torch.cat(vectors))[:count]
 
 
 def _averages(steps: list[tuple[int, Step]]) -> dict[str, float]:

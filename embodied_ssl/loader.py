@@ -15,7 +15,7 @@ from __future__ import annotations
 import signal
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -253,7 +253,9 @@ class Feed:
         for fed in self._loader(_Lazily(lambda: self._plan_draws(start, stop, plans or {})), self.streams, self.seed):
             yield _readable(fed)
 
-    def in_order(self, stream: str, indices: Sequence[int], key: str, skip_unreadable: bool = False) -> Iterator[Fed]:
+    def in_order(
+        self, stream: str, indices: Iterable[int], key: str, skip_unreadable: bool = False, view: View | None = None
+    ) -> Iterator[Fed]:
         """Given samples once each, in the given order, with draws keyed by ``key`` and the sample: for evaluation, clustering.
 
         The draws do not depend on the run's seed, so runs of different seeds are judged on the same questions.
@@ -263,10 +265,12 @@ class Feed:
             indices: of samples.
             key: a word that keys the draws.
             skip_unreadable: give an empty batch where too much cannot be read, instead of refusing.
+            view: in place of the stream's own.
         """
         one = self.streams[stream]
         share = max(1, one.samples // (self.accumulate * self.world))
-        draws = [Draw(stream, 0, i, (i, *_others(i, len(one.source)))) for i in indices]
+        one = one if view is None else replace(one, view=view, batch_size=one.samples * view.copies)
+        draws = [Draw(stream, 0, int(i), (int(i), *_others(int(i), len(one.source)))) for i in indices]
         chunks = [draws[i : i + share] for i in range(0, len(draws), share)]
         for fed in self._loader(chunks, {stream: one}, torch_seed("in order", key)):
             yield fed if skip_unreadable else _readable(fed)

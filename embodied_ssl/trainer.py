@@ -101,6 +101,8 @@ class Trainer:
                 task.check_batch(examples, examples // (run.accumulate * here.world))
             if task.looks_before_epochs:
                 task.register_buffer("epoch_plan", torch.empty(0, dtype=torch.int64))
+            if task.fresh and len(tasks) > 1:
+                raise UserError(f"task {name} trains a network drawn anew, which other tasks cannot share; train it alone")
         self.sources = open_sources(run.data, tasks)
         self.bf16 = use_bf16(run.precision, here.device)
         if run.knn:
@@ -115,6 +117,8 @@ class Trainer:
         else:
             _carry_over(learner, weights)
             learner.method.start(learner.backbone)
+            if any(task.fresh for task in self._tasks().values()):
+                self._draw_anew()
             self._fit()  # after: what is found in this stage's data counts, not what was found in the last one's
         learner.to(device=here.device)
         if not run.shard:  # fully_shard wants its parameters contiguous
@@ -226,11 +230,13 @@ class Trainer:
             if inside:
                 plans[name] = self._stored_plan(name)
                 continue
-            epoch = Epoch(number, stream.source, partial(held_out.embed_all, self.learner, self.feed, name, self.here.device))
+            epoch = Epoch(number, stream.source, partial(held_out.embed_all, self.learner, self.feed, name, self.here))
             torch.manual_seed(torch_seed(self.run.seed, "epoch", name, number))
             plan = plans[name] = task.before_epoch(self.learner.backbone, epoch)
             if plan is not None:
                 self._restart(name, plan.restart)
+                if plan.note and self.here.is_main:
+                    self.progress.say(f"{name or type(task).__name__}, epoch {number + 1}: {plan.note}")
             self._store_plan(name, plan)
         return plans
 
@@ -356,6 +362,11 @@ class Trainer:
                 printed = {key: value for key, value in found.items() if key != "points"}
                 self.progress.say(f"{name or type(task).__name__} found: {printed}")
                 write_json(self.out / f"found{'_' + name if name else ''}.json", found)
+
+    def _draw_anew(self) -> None:
+        """Give the backbone other first weights, keyed by the run's seed and the stage: what it had learned is the method's."""
+        torch.manual_seed(torch_seed(self.run.seed, "fresh", self.stage))
+        self.learner.backbone.load_state_dict(self.run.backbone.build().state_dict())
 
     def _prepare_learner(self) -> torch.optim.Optimizer:
         self.learner = distributed.prepare(self.learner, self.here, self.run.sync_batch_norm, self.run.shard)

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +26,11 @@ from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.files import atomic, write_json
 from embodied_ssl.views.colour import LUMA
 from embodied_ssl.views.pixels import GREY_MEAN, GREY_STD, MEAN, STD
+from embodied_ssl.views.sobel import sobel
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many of how many
 READERS = 2  # threads that decode: OpenCV lets go of the interpreter meanwhile
+COLOURS = ("RGB", "grey", "slopes")
 AT_A_TIME = 8  # pictures a thread takes: handing them over one by one costs as much as decoding
 
 
@@ -44,7 +46,8 @@ class Preprocessing:
         size: side of the square that the network sees, in pixels.
         resize: length of the shorter side before cropping; at least ``size``.
         mean, std: of the three channels in 0..1; subtracted and divided by.
-        colour: ``RGB``, or ``grey``: luminance in every channel the network has.
+        colour: ``RGB``; ``grey``: luminance in every channel the network has; ``slopes``: those of the luminance, in two channels
+            (`embodied_ssl.views.sobel`), taken after mean and deviation.
     """
 
     size: int = 96
@@ -60,8 +63,8 @@ class Preprocessing:
             raise UserError(
                 f"pictures are cropped to {self.size} pixels after resizing to {self.resize}; need 1 <= size <= resize"
             )
-        if self.colour not in ("RGB", "grey"):
-            raise UserError(f"colour '{self.colour}' is not known; there is RGB, grey")
+        if self.colour not in COLOURS:
+            raise UserError(f"colour '{self.colour}' is not known; there is {', '.join(COLOURS)}")
 
     def square(self, picture: Picture) -> Pixels:
         """The middle of a picture: uint8 [R, R, 3]. The square is cut first, so that a long strip costs no memory."""
@@ -80,6 +83,8 @@ class Preprocessing:
 
     def render(self, pixels: Tensor, channels: int = 3) -> Tensor:
         """Uint8 [B, S, S, 3] to normalised float [B, channels, S, S]."""
+        if self.colour == "slopes" and channels == 2:
+            return sobel(replace(self, colour="grey").render(pixels, 1))
         x = pixels.permute(0, 3, 1, 2).float()
         if self.colour == "grey":
             x = (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True).expand(-1, channels, -1, -1)
@@ -96,8 +101,10 @@ class Preprocessing:
 
     @classmethod
     def usual(cls, size: int, resize: int, channels: int) -> Preprocessing:
-        """ImageNet's mean and deviation: in colour, or in luminance for a network of one channel."""
-        return cls(size, resize, GREY_MEAN, GREY_STD, "grey") if channels == 1 else cls(size, resize)
+        """ImageNet's mean and deviation: in colour, in luminance for a network of one channel, in its slopes for two."""
+        if channels in (1, 2):
+            return cls(size, resize, GREY_MEAN, GREY_STD, "grey" if channels == 1 else "slopes")
+        return cls(size, resize)
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,14 @@ class Consistent(Method):
     def view(self) -> View:  # type: ignore[override]
         return self.wrap(DisturbedView(self.config.disturbance, self.task.view))
 
+    @property
+    def embed_view(self) -> View | None:  # type: ignore[override]
+        return self.wrap(self.task.embed_view or self.task.view) if self.looks_before_epochs else None
+
+    @property
+    def fresh(self) -> bool:  # type: ignore[override]
+        return self.task.fresh
+
     def see_through(self, wrap: Callable[[View], View]) -> None:
         self.wrap = wrap
 
@@ -244,7 +252,7 @@ class Consistent(Method):
 
     def before_epoch(self, backbone: nn.Module, epoch: Epoch) -> Plan | None:
         plan = self.task.before_epoch(backbone, epoch)
-        return plan and Plan(plan.indices, tuple(f"task.{name}" for name in plan.restart))
+        return plan and dataclasses.replace(plan, restart=tuple(f"task.{name}" for name in plan.restart))
 
     def after_step(self, backbone: nn.Module, carry: Mapping[str, Tensor], progress: float) -> None:
         self.task.after_step(backbone, carry, progress)

@@ -1,7 +1,8 @@
 """From stored pixels to what a network sees, and back for people to look at.
 
 Legend: B examples, n pictures of one example, C channels, H W pixels. Every backbone here is fed RGB in 0..1, normalised by
-the ImageNet mean and standard deviation, or with one channel its luminance; an exported backbone's card says so.
+the ImageNet mean and standard deviation, or with one channel its luminance, or with two the slopes of that luminance
+(`embodied_ssl.views.sobel`); an exported backbone's card says so.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from embodied_ssl.views.colour import LUMA
+from embodied_ssl.views.sobel import sobel, strength
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -35,16 +37,27 @@ def normalise(pictures: Tensor) -> Tensor:
 
 
 def unnormalise(pictures: Tensor) -> Tensor:
-    """The inverse of `normalise`, clamped to 0..1: always [..., 3, H, W], grey in all three where there was one channel."""
-    mean, std = _statistics(pictures)
-    shown = (pictures.float() * std + mean).clamp(0, 1)
+    """The inverse of `normalise`, clamped to 0..1: always [..., 3, H, W], grey in all three where there was one channel.
+
+    Of two channels, slopes, their strength.
+    """
+    if pictures.shape[-3] == 2:
+        shown = strength(pictures)
+    else:
+        mean, std = _statistics(pictures)
+        shown = (pictures.float() * std + mean).clamp(0, 1)
     return shown.expand(*shown.shape[:-3], 3, *shown.shape[-2:])
 
 
 def network_input(pixels: Tensor, channels: int = 3) -> Tensor:
-    """uint8 [..., H, W, 3] straight to normalised float32 [..., C, H, W]: in colour, or in luminance for one channel."""
-    pictures = to_float(pixels)
-    return normalise(to_grey(pictures) if channels == 1 else pictures)
+    """uint8 [..., H, W, 3] straight to what a network of so many channels is fed, see `fed`."""
+    return fed(to_float(pixels), channels)
+
+
+def fed(pictures: Tensor, channels: int = 3) -> Tensor:
+    """Float [..., 3, H, W] in 0..1 to normalised [..., C, H, W]: in colour, in luminance for one channel, its slopes for two."""
+    seen = normalise(pictures if channels == 3 else to_grey(pictures))
+    return sobel(seen) if channels == 2 else seen
 
 
 def fold(pictures: Tensor) -> Tensor:
