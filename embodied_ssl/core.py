@@ -128,8 +128,8 @@ class Epoch:
         number: counts from 0, per task in a multi-task run.
         source: the training source.
         embed: gives float32 [N, D] of every sample, in the order of the source, in eval mode: the backbone's vectors of the
-            field ``picture`` of `Method.embed_view` (of the view, where there is none), or what a function of the backbone and the
-            rendered batch makes of it.
+            field ``picture``, or what a function of the backbone and the rendered batch makes of it. What it looks at is drawn
+            by `Method.embed_view`, or by the view where there is none.
     """
 
     number: int
