@@ -22,22 +22,33 @@ AMONG = 64  # second copies to choose from: chance is 1/64
 
 
 def retrieval(first: Tensor, second: Tensor, thing: Tensor, among: int = AMONG) -> tuple[float, float]:
-    """How often a first copy's own second copy is the nearest by cosine, and chance.
+    """How often a first copy's own second copy is the nearest by cosine, and chance: see `found_among`.
+
+    Args:
+        first, second: float [N, D]; row i of both is of the same thing.
+        thing: [N], its number; a row is no rival of another of the same thing.
+        among: g, or fewer where there are not so many.
+    """
+    a, b = (F.normalize(x.double(), dim=1) for x in (first, second))
+    return found_among(a @ b.T, thing, among)
+
+
+def found_among(near: Tensor, thing: Tensor, among: int = AMONG) -> tuple[float, float]:
+    """How often what is asked for is the nearest, and chance.
 
     With r rivals of which k are nearer than its own, a copy is found among g if none of those k is among the g - 1 rivals drawn:
     C(r - k, g - 1) / C(r, g - 1). Rivals that are exactly as near are nearer half of the time, in every order: when all look
     alike the figure is chance itself.
 
     Args:
-        first, second: float [N, D]; row i of both is of the same thing.
+        near: [N, N], how near the second copy of a column is to the first one of a row; a row's own is on the diagonal.
         thing: [N], its number; a row is no rival of another of the same thing.
         among: g, or fewer where there are not so many.
 
     Returns:
         The figure, and 1 / g (averaged over questions); both 1 for a single thing.
     """
-    a, b = (F.normalize(x.double(), dim=1) for x in (first, second))
-    near = (a @ b.T).float()  # in float32 again: what differs by rounding alone is as near
+    near = near.float()  # in float32: what differs by rounding alone is as near
     own = near.diagonal().unsqueeze(1)
     rival = thing.unsqueeze(0) != thing.unsqueeze(1)
     nearer = ((near > own) & rival).sum(1)
