@@ -158,7 +158,8 @@ class Method(nn.Module, ABC):
 
     A method states the fields it ``needs`` and what it ``asks`` of a backbone. ``forward`` leaves no trace (BatchNorm's
     running statistics excepted). A loss that couples the examples of a batch sets ``coupled`` and is written as `embed` and
-    `objective`; the trainer then joins embeddings over micro-batches and ranks, so no method mentions either.
+    `objective`; the trainer then joins embeddings over micro-batches and ranks, so no method mentions either. Of a coupled method
+    with several phases, that is the last one; the others are plain.
     """
 
     needs: ClassVar[frozenset[str]]

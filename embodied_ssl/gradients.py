@@ -35,7 +35,7 @@ def backward(learner: Learner, batches: Sequence[Batch], phase: str, forward: Fo
         The loss and metrics averaged over micro-batches (and, for a coupled loss, of the whole), and the gathered carry. A loss
         that is a mean over a *part* of the examples (those of one kind, say) is averaged over micro-batches all the same.
     """
-    if learner.method.coupled:
+    if learner.method.coupled and phase == learner.method.phases[-1]:
         return _coupled(learner, batches, forward, here)
     steps = []
     for micro, batch in enumerate(batches):

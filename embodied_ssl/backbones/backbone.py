@@ -81,14 +81,19 @@ class Backbone(nn.Module):
 
         For questions of where, which the vector has averaged away. The last stage when none is so fine.
         """
+        sizes = self.map_sizes(size)
+        fine = [name for name, (_, side) in sizes.items() if side >= cells]
+        chosen = fine[-1] if fine else self.stages[-1]
+        return chosen, sizes[chosen][0]
+
+    def map_sizes(self, size: int) -> dict[str, tuple[int, int]]:
+        """Of every stage's map of a ``size``-pixel picture: its channels, and its places a side."""
         training = self.training
         self.eval()
         with torch.no_grad():
             maps = self(torch.zeros(1, self.channels, size, size, device=next(self.parameters()).device)).maps
         self.train(training)
-        fine = [name for name, found in maps.items() if min(found.shape[2:]) >= cells]
-        chosen = fine[-1] if fine else self.stages[-1]
-        return chosen, int(maps[chosen].shape[1])
+        return {name: (int(found.shape[1]), int(min(found.shape[2:]))) for name, found in maps.items()}
 
     def forward(self, pictures: Tensor) -> Features:
         """Float [B, C, H, W], normalised, to `Features`.
