@@ -1,0 +1,19 @@
+"""Deep InfoMax on any folder of photographs, ResNet-18 at 64 pixels, sized for a laptop.
+
+Paper: Hjelm et al. 2019, arXiv:1808.06670 (small networks on pictures of 32 and 64 pixels).
+Data: a folder of photographs; thousands to learn from.
+Command: embodied-ssl pretrain deep_infomax_photos --set data.root=PHOTOS
+"""
+
+from embodied_ssl.config import Run
+from embodied_ssl.datasets.picture_folder import PictureFolder
+from embodied_ssl.methods.contrastive.deep_infomax import DeepInfoMaxConfig
+from embodied_ssl.optim import AdamW
+
+run = Run(
+    method=DeepInfoMaxConfig(size=64),
+    data=PictureFolder(),
+    optimizer=AdamW(rate=1.5e-3),
+    batch_size=128,
+    steps=500,
+)
