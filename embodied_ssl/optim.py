@@ -82,6 +82,11 @@ class LARS:
     trust: float = 0.001
     decay_norms: bool = False
 
+    def __post_init__(self) -> None:
+        _check(self.rate, self.weight_decay, self.momentum)
+        if self.trust <= 0:
+            raise UserError(f"optimizer.trust is {self.trust}; give a number above 0 (0.001 is usual)")
+
     def build(self, groups: Groups) -> torch.optim.Optimizer:
         return LARSOptimizer(groups, lr=self.rate, momentum=self.momentum, weight_decay=self.weight_decay, trust=self.trust)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.core import Learner
+from embodied_ssl.errors import UserError
 from embodied_ssl.methods.contrastive.simclr import SimCLRConfig
 from embodied_ssl.methods.embodied.ego_motion_equivariance import EgoMotionEquivarianceConfig
 from embodied_ssl.methods.image.rotation import RotationConfig
@@ -183,3 +184,9 @@ def test_a_methods_rate_reaches_its_own_groups_through_a_multi_task_run() -> Non
     assert learner.method.rate("ego.project", 0.25) == 1
     assert learner.method.rate("rotation.head", 0.25) == 1
     assert learner.method.rate("backbone", 0.25) == 1
+
+
+@pytest.mark.parametrize("settings", [{"rate": 0.0}, {"weight_decay": -1.0}, {"momentum": 1.0}, {"trust": 0.0}])
+def test_lars_refuses_what_cannot_descend(settings: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="optimizer"):
+        LARS(**settings)

@@ -87,3 +87,8 @@ def test_a_temperature_of_0_is_refused() -> None:
 def test_a_head_without_layers_is_refused() -> None:
     with pytest.raises(UserError, match="layers is 0; give at least 1"):
         SimCLRConfig(layers=0)
+
+
+def test_a_picture_alone_is_refused() -> None:
+    with pytest.raises(UserError, match="a batch of 1 picture has no negatives"):
+        built().check_batch(1, 1)

@@ -81,6 +81,11 @@ class SimCLR(Method):
         self.view = view
         self.temperature = temperature
 
+    def check_batch(self, examples: int, together: int) -> None:
+        """Refuse a picture alone: there is no other to tell it from."""
+        if examples < 2:
+            raise UserError(f"a batch of {examples} picture has no negatives; give batch_size of at least 2, better 64 or more")
+
     def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
         vectors = torch.cat(vectors_of(backbone, crops_of(batch)))
         first, second = precise(self.head(vectors)).chunk(2)
