@@ -62,7 +62,7 @@ def _tiny_method(method: Any) -> Any:
     if hasattr(method, "puzzle"):
         small["puzzle"] = dataclasses.replace(method.puzzle, cell=12, tile=10)
     small |= {"small_size": 16, "prototypes": SAMPLES + 4, "queue": 4}  # a queue of whole batches, on two ranks as well
-    if hasattr(method, "components"):  # so that there are more pictures than clusters
+    if hasattr(method, "clusters") and hasattr(method, "iterations"):  # so that there are more pictures than clusters
         small |= {"components": 4, "clusters": 6, "groups": min(2, getattr(method, "groups", 2))}
     return dataclasses.replace(method, **{k: v for k, v in small.items() if hasattr(method, k)})
 

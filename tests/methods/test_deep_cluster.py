@@ -24,7 +24,8 @@ from embodied_ssl.distributed import Ranks
 from embodied_ssl.errors import UserError
 from embodied_ssl.keys import generator
 from embodied_ssl.loader import Feed, Stream
-from embodied_ssl.methods.clustering.deep_cluster import DeepCluster, DeepClusterConfig, answered
+from embodied_ssl.methods.clustering.clustered import answered
+from embodied_ssl.methods.clustering.deep_cluster import DeepCluster, DeepClusterConfig
 from embodied_ssl.methods.clustering.looks import CropAndWhole
 from embodied_ssl.methods.clustering.pseudo_labels import even_order
 from embodied_ssl.start import Options, Stopped
@@ -215,7 +216,7 @@ def test_edges_are_what_a_network_of_two_channels_is_shown() -> None:
         ({"clusters": 31}, "31 clusters of 30 pictures: .*at least one picture a cluster.*method.clusters=3"),
         ({"components": 30}, "30 principal components of 30 pictures: .*method.components=29"),
         ({"components": 65}, "components is 65 of features with 64 numbers; give at most 64"),
-        ({"clusters": 1}, "1 groups of 1 clusters: give at least 2"),
+        ({"clusters": 1}, "clusters is 1; give at least 2"),
         ({"every": 0}, "every is 0"),
         ({"cells": 2}, "cells is 2 without hidden layers"),
     ],

@@ -12,34 +12,29 @@ last epoch (hence the new head: cluster 7 is not what it was). Different from th
 - An even order goes round each cluster's pictures; theirs draws them with replacement.
 - The whole picture is its largest centred square, theirs the middle 224 of 256 pixels.
 
-Held-out pictures have no label. They are asked for the cluster whose centre the features of the *whole* picture are nearest to,
-and must tell it from a crop; features have moved on since the centres were found, so late in an epoch this is harder.
+Held-out pictures are asked for the cluster that their whole is nearest to (`clustered`). Features have moved on since the centres
+were found, so late in an epoch this is harder.
 
 Legend: B pictures, N of them for training, D features, k clusters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodied_ssl.backbones import Backbone
-from embodied_ssl.core import Asks, Batch, Epoch, Method, Panel, Plan, Step
-from embodied_ssl.datasets.source import Source
+from embodied_ssl.core import Batch, Epoch, Plan
 from embodied_ssl.errors import UserError
 from embodied_ssl.heads import places
 from embodied_ssl.keys import generator
+from embodied_ssl.methods.clustering.clustered import Clustered
 from embodied_ssl.methods.clustering.looks import AS_IT_IS, CropAndWhole, Whole
 from embodied_ssl.methods.clustering.pseudo_labels import Clustering, PseudoLabels
 from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.crops import check_crop
-from embodied_ssl.views.marks import framed
-from embodied_ssl.views.pixels import to_float, unnormalise
 
 HEAD_STD = 0.01  # of a new head's weights
 
@@ -75,6 +70,8 @@ class DeepClusterConfig:
 
     def __post_init__(self) -> None:
         check_crop(self.size, self.area)
+        if self.clusters < 2:
+            raise UserError(f"clusters is {self.clusters}; give at least 2")
         Clustering(self.clusters, 1, self.components, self.iterations)
         check_layers(self.every, self.hidden, self.cells, self.dropout)
 
@@ -83,7 +80,7 @@ class DeepClusterConfig:
         labels = PseudoLabels(before.width, Clustering(self.clusters, 1, self.components, self.iterations))
         whole = Whole(self.size, backbone.channels)
         view = CropAndWhole(self.size, self.area, whole, self.colour, backbone.channels)
-        return DeepCluster(before, labels, view, self.every)
+        return DeepCluster(before, labels, nn.Linear(before.width, self.clusters), view, self.every)
 
 
 def check_layers(every: int, hidden: int, cells: int, dropout: float) -> None:
@@ -135,33 +132,13 @@ class Before(nn.Module):
         return F.relu(features) if len(self.layers) else features
 
 
-class DeepCluster(Method):
+class DeepCluster(Clustered):
     """Cross-entropy over k clusters; log k when all look alike."""
 
-    needs = frozenset({"picture"})
-    asks = Asks(channels=(1, 2, 3))
-    gives_logits = True
-    embed_view: Whole
-    key: Tensor
-
-    def __init__(self, before: Before, labels: PseudoLabels, view: CropAndWhole, every: int) -> None:
-        super().__init__()
+    def __init__(self, before: Before, labels: PseudoLabels, head: nn.Module, view: CropAndWhole, every: int) -> None:
+        super().__init__(labels, head, view)
         self.before = before
-        self.pseudo = labels
-        self.head = nn.Linear(before.width, labels.how.total)
-        self.view = view
-        self.embed_view = self.whole = view.whole
         self.every = every
-        self.register_buffer("key", torch.zeros((), dtype=torch.int64))  # of what `before_epoch` draws
-
-    def fit(self, source: Source, rng: np.random.Generator) -> None:
-        """See that there are enough pictures.
-
-        Raises:
-            UserError: fewer pictures than clusters, or than principal components.
-        """
-        self.pseudo.begin(source, rng)
-        self.key = torch.tensor(int(rng.integers(2**31)))
 
     def before_epoch(self, backbone: nn.Module, epoch: Epoch) -> Plan:
         """Cluster and draw a new head, when it is time; and put the pictures in an even order."""
@@ -179,51 +156,13 @@ class DeepCluster(Method):
         Returns:
             The names of its parameters.
         """
-        nn.init.normal_(self.head.weight, std=HEAD_STD)
-        nn.init.zeros_(self.head.bias)
-        return "head.weight", "head.bias"
+        for name, parameter in self.head.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.normal_(parameter, std=HEAD_STD)
+        return tuple(f"head.{name}" for name, _ in self.head.named_parameters())
 
     def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        logits = self.head(self.before.rectified(self.before(backbone, batch["crop"])))
-        if self.training:
-            return {"logits": logits, "cluster": self.pseudo.labels[batch["index"]]}
-        return {"logits": logits, "whole": self.before(backbone, batch["picture"])}
-
-    def objective(self, embeddings: dict[str, Tensor]) -> Step:
-        logits = embeddings["logits"]
-        cluster = embeddings["cluster"] if self.training else self.pseudo.of(embeddings["whole"].detach())
-        guess = logits.argmax(1)
-        loss = F.cross_entropy(logits, cluster)
-        if not self.training:
-            return Step(loss, answers={"guess": guess, "cluster": cluster})
-        found = self.pseudo.metrics()
-        accuracy = (guess == cluster).float().mean()
-        return Step(loss, {"accuracy": accuracy, "chance_accuracy": 1 / found["clusters"], **found})
-
-    def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
-        """``accuracy``, and what it would be if clusters were answered as often, but without looking."""
-        return answered(answers["guess"], answers["cluster"])
-
-    def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
-        """Pictures of some clusters; and crops of unseen ones, framed by whether their own picture's cluster was answered."""
-        guess, cluster = step.answers["guess"], step.answers["cluster"]
-        right = guess == cluster
-        count = f"{int(right.sum())} of {len(right)}"
-        asked = f"crops of them: {count} answered with the cluster whose centre the whole picture is nearest to"
-        return [
-            *self.pseudo.panels(len(guess)),
-            ("pictures it was not trained on", to_float(batch["shown"])),
-            (asked, framed(unnormalise(batch["crop"]), right)),
-        ]
-
-    def describe(self) -> dict[str, object]:
-        """``clusters`` that are not empty (at random before training), of how many ``pictures``."""
-        return {"clusters": int((self.pseudo.sizes > 0).sum()), "pictures": len(self.pseudo.labels)}
-
-
-def answered(guess: Tensor, truth: Tensor) -> dict[str, float]:
-    """``accuracy`` of answers [n], beside that of answers given as often but independently of what was asked."""
-    guess, truth = guess.long(), truth.long()
-    count = int(torch.maximum(guess.max(), truth.max())) + 1
-    often, true = (one.bincount(minlength=count).double() / len(one) for one in (guess, truth))
-    return {"accuracy": float((guess == truth).double().mean()), "chance_accuracy": float(often @ true)}
+        features = self.before.rectified(self.before(backbone, batch["crop"]))
+        return {"logits": self.head(features), **self.asked(batch, lambda whole: self.before(backbone, whole))}

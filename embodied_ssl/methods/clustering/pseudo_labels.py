@@ -47,8 +47,8 @@ class Clustering:
     iterations: int = 20
 
     def __post_init__(self) -> None:
-        if self.clusters < 1 or self.groups < 1 or self.clusters * self.groups < 2:
-            raise UserError(f"{self.groups} groups of {self.clusters} clusters: give at least 2 clusters in all")
+        if self.clusters < 1 or self.groups < 1:
+            raise UserError(f"{self.groups} groups of {self.clusters} clusters each: give at least 1 and 1")
         if self.components < 0 or self.iterations < 1:
             raise UserError(f"components is {self.components} and iterations {self.iterations}; give at least 0 and 1")
 
@@ -84,7 +84,7 @@ class PseudoLabels(nn.Module):
         self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("agreed", torch.tensor(-1.0))
         self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("matrix", torch.eye(width, d))
+        self.register_buffer("matrix", torch.eye(width, d) if how.components else torch.zeros(0, 0))
         self.register_buffer("group_centres", torch.zeros(how.groups, d))
         self.register_buffer("centres", torch.zeros(how.total, d))
         self.register_buffer("counts", torch.full((how.groups,), how.clusters))  # clusters of each group: k, or as its pictures
