@@ -338,6 +338,21 @@ def test_a_crop_of_no_pixels_is_refused_and_a_tiny_picture_skipped() -> None:
         view.draw({"picture": ArrayPicture(np.zeros((4, 30, 3), np.uint8))}, generator(0))
 
 
+def test_a_batch_of_one_picture_is_refused_before_data_is_read(tmp_path: Path) -> None:
+    run = dataclasses.replace(tiny_run("instance_discrimination_photos", tmp_path / "data"), batch_size=1)
+    with pytest.raises(UserError, match="given 1 pictures of the batch, which do not make at least 2, as BatchNorm needs"):
+        pretrain([run], tmp_path / "run", Options(device="cpu", workers=0))
+    method = built(smooth())
+    method.check_batch(1, 1)  # without BatchNorm it may be
+
+
+def test_crops_larger_than_every_picture_are_refused_before_training(tmp_path: Path) -> None:
+    run = tiny_run("instance_discrimination_photos", tmp_path / "data")
+    large = dataclasses.replace(run, method=dataclasses.replace(run.method, size=500))  # type: ignore[type-var]
+    with pytest.raises(UserError, match="crops of 500 pixels are larger than the pictures of"):
+        pretrain([large], tmp_path / "run", Options(device="cpu", workers=0))
+
+
 def test_describe_says_what_the_bank_holds() -> None:
     assert contrast(30).describe() == {"rows": 30, "compared_with": 8}
     assert contrast(30, loss="softmax", negatives=0).describe() == {"rows": 30, "compared_with": 29}

@@ -28,6 +28,8 @@ from embodied_ssl.errors import UserError
 from embodied_ssl.heads import mlp
 from embodied_ssl.losses import precise
 from embodied_ssl.methods.contrastive.memory_contrast import Memory, MemoryContrast
+from embodied_ssl.methods.contrastive.multi_crop import check_not_enlarged
+from embodied_ssl.methods.contrastive.sub_batches import check_groups, has_batch_norm
 from embodied_ssl.methods.retrieval import nearest, retrieval
 from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.coloured_crops import ColouredCrops, Crop, crops_of
@@ -66,7 +68,7 @@ class InstanceDiscriminationConfig:
 
     def build(self, backbone: Backbone) -> InstanceDiscrimination:
         view = ColouredCrops((self.crop,), whole=self.size)
-        return InstanceDiscrimination(backbone.width, view, self.memory, self.hidden)
+        return InstanceDiscrimination(backbone, view, self.size, self.memory, self.hidden)
 
 
 class InstanceDiscrimination(Method):
@@ -74,18 +76,27 @@ class InstanceDiscrimination(Method):
 
     needs = frozenset({"picture"})
 
-    def __init__(self, width: int, view: View, memory: Memory, hidden: int = 0) -> None:
+    def __init__(self, backbone: Backbone, view: View, size: int, memory: Memory, hidden: int = 0) -> None:
         super().__init__()
         self.view = view
+        self.size = size  # of the crop
+        width = backbone.width
         self.head: nn.Module = mlp(width, hidden, memory.out) if hidden else nn.Linear(width, memory.out)
         self.memory = MemoryContrast(memory)
+        self.normed = has_batch_norm(backbone, self.head)
+
+    def check_batch(self, examples: int, together: int) -> None:
+        """BatchNorm sees at least two pictures."""
+        if self.normed:
+            check_groups(together, 1)
 
     def fit(self, source: Source, rng: np.random.Generator) -> None:
         """A row for each sample of the source.
 
         Raises:
-            UserError: fewer samples than 2 or than negatives.
+            UserError: fewer samples than 2 or than negatives, or pictures smaller than the crop.
         """
+        check_not_enlarged(source, self.size)
         self.memory.fit(len(source), rng)
 
     def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:

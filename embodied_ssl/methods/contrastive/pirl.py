@@ -72,9 +72,9 @@ class PIRLConfig:
     def build(self, backbone: Backbone) -> PIRL:
         if self.transform == "jigsaw":
             backbone.check_side(self.puzzle.tile)
-            view = CropAndPuzzle(ColouredCrops((self.crop,), whole=self.size), self.puzzle)
-            return PIRL(backbone.width, view, self.memory, self.weight)
-        return PIRL(backbone.width, CropAndTurn(ColouredCrops((self.crop,) * 2, whole=self.size)), self.memory, self.weight)
+            puzzle = CropAndPuzzle(ColouredCrops((self.crop,), whole=self.size), self.puzzle)
+            return PIRL(backbone, puzzle, self)
+        return PIRL(backbone, CropAndTurn(ColouredCrops((self.crop,) * 2, whole=self.size)), self)
 
 
 class PuzzleHead(nn.Module):
@@ -93,12 +93,13 @@ class PuzzleHead(nn.Module):
 class PIRL(InstanceDiscrimination):
     """(1 - weight) times the crop's loss against the bank and weight times the transformed picture's."""
 
-    def __init__(self, width: int, view: CropAndPuzzle | CropAndTurn, memory: Memory, weight: float) -> None:
-        super().__init__(width, view, memory)
-        self.weight = weight
+    def __init__(self, backbone: Backbone, view: CropAndPuzzle | CropAndTurn, config: PIRLConfig) -> None:
+        super().__init__(backbone, view, config.size, config.memory)
+        self.weight = config.weight
         self.asked = view
+        width, out = backbone.width, config.memory.out
         tiles = view.puzzle.tiles if isinstance(view, CropAndPuzzle) else 0
-        self.transformed: nn.Module = PuzzleHead(width, tiles, memory.out) if tiles else nn.Linear(width, memory.out)
+        self.transformed: nn.Module = PuzzleHead(width, tiles, out) if tiles else nn.Linear(width, out)
 
     def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Unit vectors [B, D]: ``crop``, ``transformed``, and for held-out pictures ``whole``."""
