@@ -14,7 +14,7 @@ from torch import Tensor
 
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.checkpoint import load_checkpoint
-from embodied_ssl.core import Batch
+from embodied_ssl.core import Batch, Learner
 from embodied_ssl.datasets.io.pictures import ArrayPicture
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.keys import generator
@@ -241,6 +241,30 @@ def test_a_puzzle_is_drawn_as_the_network_gets_it() -> None:
 
     torch.testing.assert_close(shown[:, :, :10, :10], unnormalise(batch["tiles"][:, 0]))
     torch.testing.assert_close(shown[:, :, 24:, 24:], unnormalise(batch["tiles"][:, 8]))
+
+
+@pytest.mark.parametrize(("transform", "loss"), [("jigsaw", "softmax"), ("rotation", "nce")])
+def test_a_dozen_pictures_are_learnt_by_heart(transform: str, loss: str) -> None:
+    """Crop and transformed picture draw near to their own picture's row and to each other, and far from other rows."""
+    torch.manual_seed(0)
+    memory = Memory(out=16, loss=loss, negatives=12, temperature=0.2)  # type: ignore[arg-type]
+    puzzle = Puzzle(cell=12, tile=10, colour=PLAIN)
+    method = config(transform=transform, area=(0.6, 1.0), colour=PLAIN, puzzle=puzzle, memory=memory).build(BACKBONE.build())
+    method.memory.fit(12, generator(0))
+    learner = Learner(BACKBONE.build(), method).train()
+    optimizer = torch.optim.Adam(learner.parameters(), 3e-3)
+    small = generator(1).integers(0, 256, (12, 6, 6, 3), np.uint8).repeat(10, axis=1).repeat(10, axis=2)
+    for number in range(40):
+        drawn = [method.view.draw({"picture": ArrayPicture(pixels)}, generator(number, i)) for i, pixels in enumerate(small)]
+        batch = {name: torch.from_numpy(np.stack([one[name] for one in drawn])) for name in drawn[0]}
+        step = learner(method.view.render(batch | {"index": torch.arange(12)}))
+        optimizer.zero_grad()
+        step.loss.backward()
+        optimizer.step()
+        method.after_step(learner.backbone, step.carry, number / 40)
+    assert step.metrics["accuracy"].item() > 0.8
+    assert step.metrics["chance_accuracy"].item() < 0.15
+    assert step.metrics["transformed_cosine"] > step.metrics["other_cosine"] + 0.2
 
 
 # --- what cannot work -------------------------------------------------------------------------------------------------
