@@ -17,5 +17,5 @@ run = Run(
     data=PictureFolder(),
     optimizer=AdamW(rate=1.5e-3),
     batch_size=96,
-    steps=1000,
+    steps=700,
 )
