@@ -109,7 +109,9 @@ def pretrain(
 
         found = _panels(folder, config)
         report = write_run_report(folder, found.asked, found.answers, found.looks)
-        result = {"run": str(folder), "report": str(report), "held_out": _last_held_out(folder), "bad_items": _count_bad(folder)}
+        warned = {"warnings": said} if (said := _warnings(folder)) else {}
+        held_out, bad = _last_held_out(folder), _count_bad(folder)
+        result = {"run": str(folder), "report": str(report), "held_out": held_out, "bad_items": bad, **warned}
         _print_facts(result)
         _write_json(json_file, result)
 
@@ -522,6 +524,8 @@ def show(
         _say("\n".join([f"{name}:", *(f"  {caption}" for caption in value)]) if isinstance(value, list) else f"{name}: {value}")
     for line in found.silent:
         _say(f"no answers: {line}")
+    for line in _warnings(folder) if finished else ():
+        _say(line)
     _write_json(json_file, result)
 
 
@@ -689,6 +693,13 @@ def _last_held_out(folder: Path) -> dict[str, float]:
 
     rows = [row for row in read_lines(folder / "log.jsonl") if any(key.startswith("held_out/") for key in row)]
     return {key.removeprefix("held_out/"): value for key, value in (rows[-1] if rows else {}).items() if "held_out/" in key}
+
+
+def _warnings(folder: Path) -> list[str]:
+    from embodied_ssl.collapse import said
+    from embodied_ssl.files import read_lines
+
+    return said(read_lines(folder / "log.jsonl"))
 
 
 def _count_bad(folder: Path) -> int:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from embodied_ssl import checkpoint as checkpoints
-from embodied_ssl import distributed, held_out
+from embodied_ssl import collapse, distributed, held_out
 from embodied_ssl.config import Run, to_json
 from embodied_ssl.core import Batch, Epoch, Learner, Method, Plan, Step
 from embodied_ssl.datasets.source import Source
@@ -145,6 +145,8 @@ class Trainer:
             while self.step < self.run.steps:
                 stop = self._next_boundary()
                 plans = self._before_epochs()
+                if self.step == 0:
+                    self._look_before_training()
                 for batches in self._steps(self.step, stop, plans):
                     step = self.update(batches)
                     self.step += 1
@@ -272,14 +274,37 @@ class Trainer:
         if saves:
             self.save()
 
-    def _ask(self) -> None:
-        """Put the held-out questions, and look at labelled pictures if there are some."""
-        replies = held_out.replies(
-            self.learner, self.questions, self.run.held_out_examples, self.here.device, self._autocast, self.log.add_bad
-        )
-        found = {f"held_out/{name}": value for name, value in held_out.figures_of(replies).items()} | self._knn()
+    def _look_before_training(self) -> None:
+        """How the features fill their space before a weight has moved: what later figures of collapse are held against."""
+        found = self._health(self._replies()) if self.run.held_out_every else {}
         if found:
             self.log.add(self.stage, self.step, found)
+
+    def _ask(self) -> None:
+        """Put the held-out questions, watch for collapse, and look at labelled pictures if there are some."""
+        replies = self._replies()
+        found = {f"held_out/{name}": value for name, value in held_out.figures_of(replies).items()} | self._knn()
+        found |= self._health(replies)
+        if found:
+            self.log.add(self.stage, self.step, found)
+
+    def _replies(self) -> dict[str, held_out.Replies]:
+        return held_out.replies(
+            self.learner, self.questions, self.run.held_out_examples, self.here.device, self._autocast, self.log.add_bad
+        )
+
+    def _health(self, replies: Mapping[str, held_out.Replies]) -> dict[str, Any]:
+        """Figures of collapse, and a warning where one is under way: once a task, as the log shows, resumed or not."""
+        rows, found = self.log.rows(self.stage), dict[str, Any]()
+        for name, one in replies.items():
+            prefix = f"{collapse.PREFIX}{name}/" if name else collapse.PREFIX
+            now, before = one.health, {k.removeprefix(prefix): v for row in rows if row["step"] == 0 for k, v in row.items()}
+            found |= {prefix + figure: value for figure, value in now.items()}
+            line = collapse.warning(self.step, now, before)
+            if line and not any(prefix + collapse.WARNING in row for row in rows):
+                found[prefix + collapse.WARNING] = line
+                self.progress.say(collapse.spoken(self.step, name, line))
+        return found
 
     def _check_finite(self, step: Step) -> None:
         """Before anything is logged or saved: a checkpoint of a run that diverged would be of no use."""

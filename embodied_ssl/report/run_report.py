@@ -29,6 +29,7 @@ from embodied_ssl.report.report import (
     Section,
     write_report,
 )
+from embodied_ssl.report.vitals import Vitals
 
 VIEWS, ANSWERS, LOOKS = "views", "answers", "attention"  # the folders of a run in which rows of pictures are kept
 
@@ -88,6 +89,7 @@ def run_sections(
         PictureRows("Where the network looks", looks, READING_LOOKS),
         *_found(folder),
         Curves("Training", folder / "log.jsonl", "Held-out: recordings and things never trained on. Dashed: chance."),
+        Vitals("Do features collapse?", folder / "log.jsonl"),
         Notes("How to read this", [*splits, *READING] if scores else []),
         Commands("Go on", [f"embodied-ssl evaluate {folder} --on SCENES", f"embodied-ssl embed {folder} --on PICTURES"]),
         BadItems("What could not be read", bad),

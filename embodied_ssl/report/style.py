@@ -26,6 +26,7 @@ th { text-align: left; font-weight: 600 }
 .scores td > :first-child { font-variant-numeric: tabular-nums; font-size: 1.02rem }
 .scores b { color: #00557f }
 .small, .role { display: block; font-size: .76rem; color: #7f7f7b; font-weight: 400 }
+p.alarm { border-left: 4px solid #c0392b; padding-left: .7rem }
 tr.run > * { background: #f3f8fb }
 .better td:last-child { color: #00704f }
 .worse td:last-child { color: #b04a00 }
