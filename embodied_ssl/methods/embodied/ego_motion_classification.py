@@ -19,6 +19,7 @@ Legend: B pairs, m axes, K = ``bins`` + 2 answers an axis, D features, S pixels.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -37,9 +38,11 @@ from embodied_ssl.methods.embodied.motion_patterns import mirror_signs
 from embodied_ssl.methods.embodied.pairs import COLOURS, GREY_OR_COLOUR, take_together, together_input
 from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.crops import check_crop
+from embodied_ssl.views.marks import RIGHT, WRONG, framed
 from embodied_ssl.views.pixels import unnormalise
 
 Motions = NDArray[np.float64]  # [n, m], in the source's motion unit
+DARK = (0.2, 0.2, 0.2)
 LOOKED_AT = 5000  # motions from which the bins are made
 
 
@@ -305,11 +308,49 @@ class EgoMotionClassification(Method):
             }
         return found
 
+    def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
+        """Both frames, and below them a strip of bins for each axis, on which what is true and what is answered are marked."""
+        truth, guess = batch["bin"], step.answers["guess"]
+        right = ((truth - guess).abs() <= 1).all(1)
+        strips = strips_of(truth, guess, self.config.bins + 2, batch["before"].shape[-1])
+        within = "at most one bin off along every axis" if len(self.names) > 1 else "at most one bin off"
+        marks = f"{', '.join(self.names)}, one strip each; dark: the true bin, below it green or red: what is answered"
+        return [
+            ("before", unnormalise(batch["before"])),
+            (
+                f"after; {int(right.sum())} of {len(right)} motions are answered {within}",
+                framed(unnormalise(batch["after"]), right),
+            ),
+            (marks, strips),
+        ]
+
     def describe(self) -> dict[str, object]:
         width = 2 * self.config.reach * self.deviation / self.config.bins
         columns = (self.names, self.mean.tolist(), self.deviation.tolist(), width.tolist())
         rows = [{"name": n, "mean": m, "deviation": d, "bin_width": w} for n, m, d, w in zip(*columns, strict=True)]
         return {"motion_unit": self.motion_unit, "axes": rows}
+
+
+def strips_of(truth: Tensor, guess: Tensor, bins: int, side: int) -> Tensor:
+    """For each example a picture [B, 3, side, side] of one strip an axis: its bins from left to right, the lowest first.
+
+    The upper half of a strip is dark at the true bin, the lower half green at the answered one: red if more than one off.
+
+    Args:
+        truth, guess: int64 [B, m] of 0 to ``bins`` - 1.
+        bins: how many there are.
+        side: of the pictures in pixels.
+    """
+    pictures = torch.full((len(truth), 3, side, side), 0.94, device=truth.device)
+    tall = side // truth.shape[1]
+    for row, axis in itertools.product(range(len(truth)), range(truth.shape[1])):
+        true, said = int(truth[row, axis]), int(guess[row, axis])
+        top = axis * tall + 1
+        for place, colour, start in ((true, DARK, top), (said, RIGHT if abs(true - said) <= 1 else WRONG, top + tall // 2 - 1)):
+            left, right = place * side // bins, max((place + 1) * side // bins, place * side // bins + 2)
+            pictures[row, :, start : start + tall // 2 - 1, left:right] = pictures.new_tensor(colour)[:, None, None]
+        pictures[row, :, top + tall - 2 : top + tall - 1] = 0.75  # a line between strips
+    return pictures
 
 
 def recall_of(said: Tensor, true: Tensor) -> float:

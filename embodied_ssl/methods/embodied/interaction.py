@@ -29,11 +29,13 @@ from embodied_ssl.datasets.source import Picture, Pixels, Sample, Source
 from embodied_ssl.errors import BadItem
 from embodied_ssl.losses import mean_where, tried_bin
 from embodied_ssl.views.crops import check_crop
+from embodied_ssl.views.marks import framed
 from embodied_ssl.views.pixels import network_input, unnormalise
 
 BINS = 18  # of 10 degrees
 CELLS = 4  # places along a side of the map that the push branch reads
 GRASP, PUSH, POKE = 0, 1, 2
+TRUE, ANSWERED = (1.0, 1.0, 1.0), (1.0, 0.55, 0.0)  # colours of lines: white and orange
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,8 @@ class Interaction(Method):
             "success": batch["success"],
             "push_error": push_error.detach(),
             "poke_error": poke_error.detach(),
+            "push": push.detach() * self.push_std + self.push_mean,
+            "poke": poke.detach() * self.poke_std + self.poke_mean,
         }
         return Step(torch.stack(list(losses.values())).sum(), {n: v.detach() for n, v in losses.items()}, answers=answers)
 
@@ -186,3 +190,51 @@ class Interaction(Method):
             if (task == kind).any():  # targets are scaled: the training mean's squared error is 1
                 figures |= {f"{name}_r2": 1 - float(answers[f"{name}_error"][task == kind].mean()), f"chance_{name}_r2": 0.0}
         return figures
+
+    def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
+        """What was touched, framed by whether the answer is right: of pushes and pokes, nearer than the training mean is."""
+        task, answers = batch["task"], step.answers
+        first, second = unnormalise(batch["first"]), unnormalise(batch["second"])
+        panels: list[Panel] = []
+        if (chosen := task == GRASP).any():
+            held, said = batch["success"][chosen] > 0.5, answers["grasp"][chosen].sigmoid()
+            words = "; ".join(
+                f"{chance:.0%}, it {'held' if holds else 'slipped'}" for chance, holds in zip(said, held, strict=True)
+            )
+            panels.append((f"would this grasp hold? {words}", framed(first[chosen], (said > 0.5) == held)))
+        if (chosen := task == PUSH).any():
+            right = answers["push_error"][chosen] < self._error_of_mean("push", batch["push"][chosen])
+            drawn = lines_on(first[chosen], answers["push"][chosen], ANSWERED)
+            drawn = lines_on(drawn, batch["push"][chosen], TRUE)
+            panels.append(("which push? white: as it was, orange: as answered, each from its dot on", framed(drawn, right)))
+            panels.append(("after that push", second[chosen]))
+        if (chosen := task == POKE).any():
+            right = answers["poke_error"][chosen] < self._error_of_mean("poke", batch["poke"][chosen])
+            pairs = zip(answers["poke"][chosen, 0].tolist(), batch["poke"][chosen, 0].tolist(), strict=True)
+            words = "; ".join(f"{said:.3g}, it is {true:.3g}" for said, true in pairs)
+            panels.append((f"how fast does force grow under a poke? {words}", framed(first[chosen], right)))
+        return panels
+
+    def _error_of_mean(self, name: str, truth: Tensor) -> Tensor:
+        """The scaled squared error [n] of answering the training mean."""
+        return ((truth - self.get_buffer(f"{name}_mean")) / self.get_buffer(f"{name}_std")).square().mean(1)
+
+
+def lines_on(pictures: Tensor, pushes: Tensor, colour: tuple[float, float, float]) -> Tensor:
+    """Pictures [n, 3, S, S] with the way of each push drawn over them, and a dot where it starts.
+
+    Args:
+        pictures: float in 0..1; left as they are.
+        pushes: [n, 5]: start and end as row and column, each as a share of the side, and a height that is not drawn.
+        colour: of the line.
+    """
+    drawn, side = pictures.clone(), pictures.shape[-1]
+    along = torch.linspace(0, 1, 2 * side, device=pictures.device)[:, None]
+    thick = max(1, side // 64)
+    for picture, push in zip(drawn, pushes, strict=True):
+        points = ((push[:2] + along * (push[2:4] - push[:2])) * side).round().long().clamp(0, side - 1)
+        for number, (row, column) in enumerate(points.tolist()):
+            reach = 2 * thick if number == 0 else thick
+            box = (slice(max(0, row - reach), row + reach), slice(max(0, column - reach), column + reach))
+            picture[(slice(None), *box)] = picture.new_tensor(colour)[:, None, None]
+    return drawn

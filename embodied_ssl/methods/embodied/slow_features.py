@@ -35,6 +35,7 @@ from embodied_ssl.losses import drlim, mean_where, temporal_coherence
 from embodied_ssl.methods.embodied.pairs import COLOURS, GREY_OR_COLOUR, take_together, together_input
 from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.crops import check_crop
+from embodied_ssl.views.marks import framed
 from embodied_ssl.views.pixels import fold, unfold, unnormalise
 
 
@@ -191,6 +192,24 @@ class SlowFeatures(Method):
             return {}
         truth = np.r_[np.zeros(len(near)), np.ones(len(far))]
         return {"auc": float(roc_auc_score(truth, torch.cat([near, far]).numpy())), "chance_auc": 0.5}
+
+    def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
+        """One frame, one near it and one far from it; right where the near one is the nearer to the network too."""
+        asked = batch["has_far"]
+        if not asked.any():
+            return ()
+        near, far = step.answers["near"][asked], step.answers["far"][asked]
+        one, close, away = (unnormalise(frame) for frame in batch["three"][asked].unbind(1))
+        right = near < far
+        told = [", ".join(f"{distance:.2f}" for distance in distances.tolist()) for distances in (near, far)]
+        return [
+            ("one frame", one),
+            (
+                f"near it in time; {int(right.sum())} of {len(right)} are nearer to the network too, at {told[0]}",
+                framed(close, right),
+            ),
+            (f"far from it in time, to the network at {told[1]}", away),
+        ]
 
 
 def collapse(vectors: Tensor) -> dict[str, Tensor]:
