@@ -17,10 +17,10 @@ from embodied_ssl.report.figures import _RIGHT, COLOURS, FAINT, INK, _calm, _fig
 from embodied_ssl.report.report import _figure as _shown
 from embodied_ssl.report.report import _paragraph
 
-ALARM = "#c0392b"
+ALARM, HEALTHY = "#c0392b", COLOURS[2]
 HOW_TO_READ = (
     "Collapsed features cannot tell pictures apart, however low the loss is. Dashed: the same network before training, on the "
-    "same held-out pictures. Red: collapse. Spread: 0 when all pictures get one vector, 1 when vectors point everywhere alike. "
+    "same held-out pictures. Red: collapse. Spread: 0 when all pictures get one vector, 1 when they point everywhere alike. "
     "Rank: along how many directions they differ; it often falls in the first steps and rises again. Uniformity: 0 for one "
     "vector, towards -4. Alignment: how far apart two views of one picture are, beside views of two pictures (dashed): only the "
     "gap counts."
@@ -96,9 +96,15 @@ def _curve(rows: Rows, name: str) -> Figure:
         axes.axhline(untrained, color=FAINT, linewidth=1.2, linestyle="--")
         axes.annotate("untrained", (1, untrained), xycoords=("axes fraction", "data"), **_RIGHT)
         _alarm(axes, collapse.alarm_level(name, untrained))
-    if not name.endswith("uniformity"):
-        axes.set_ylim(bottom=0)
     bare = name.removeprefix(collapse.EMBEDDING)
+    if bare == "spread":
+        axes.axhline(1, color=HEALTHY, linewidth=1.2, linestyle=":")
+        axes.annotate("even", (1, 1), xycoords=("axes fraction", "data"), **{**_RIGHT, "color": HEALTHY})
+        axes.set_ylim(0, 1.15)
+    elif bare == "uniformity":
+        axes.set_ylim(top=0)  # one vector for all
+    else:
+        axes.set_ylim(bottom=0)
     whose = "of the method's head" if bare != name else "of the backbone"
     axes.set_title(_plain(f"{TITLES[bare]}, {whose}"), fontsize=9, color=INK, loc="left")
     axes.set_xlabel("step", fontsize=8, color=INK)
