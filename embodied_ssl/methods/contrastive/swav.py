@@ -61,6 +61,8 @@ class SwAVConfig:
         queue_from: share of the run after which the queue is filled.
         freeze: share of the run in which prototypes stay as they are.
         hidden, out: widths of the projection head; ``out`` is D.
+        norm_out: a norm without scale and shift after the head. A new network says much the same of all pictures; what differs is
+            then seen from the first step on, which suits short runs. The paper has none.
     """
 
     size: int = 64
@@ -79,6 +81,7 @@ class SwAVConfig:
     freeze: float = 0.02
     hidden: int = 512
     out: int = 128
+    norm_out: bool = False
 
     def __post_init__(self) -> None:
         self.view()
@@ -100,7 +103,7 @@ class SwAVConfig:
     def build(self, backbone: Backbone) -> SwAV:
         if self.small:
             backbone.check_side(self.small_size)
-        return SwAV(mlp(backbone.width, self.hidden, self.out), self)
+        return SwAV(mlp(backbone.width, self.hidden, self.out, norm_out=self.norm_out), self)
 
 
 class SwAV(Method):
