@@ -142,6 +142,14 @@ class MultiTask(Method):
         if self.norms is not None:
             _average_into(backbone, [norms for norms in self.norms.values() if isinstance(norms, Norms)])
 
+    def trains(self, phase: str, parameter: str) -> bool:
+        """What a task keeps still of the backbone stays still for all; of its own parts, each task decides."""
+        for name, method in self.children_by_name.items():
+            own = parameter.replace(f"method.tasks.{name}.", "method.", 1)
+            if (own != parameter or parameter.startswith("backbone.")) and not method.trains(phase, own):
+                return False
+        return True
+
     def rate(self, group: str, progress: float) -> float:
         name, _, part = group.partition(".")
         method = self.children_by_name.get(name)

@@ -187,3 +187,15 @@ def test_tasks_describe_themselves_by_name() -> None:
     backbone = BackboneConfig("conv4").build()
     tasks = {"turn": Task(RotationConfig(32)), "ego": Task(EgoMotionEquivarianceConfig(32))}
     assert set(MultiTaskConfig(tasks).build(backbone).describe()) == {"ego"}
+
+
+def test_what_a_task_keeps_still_stays_still_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task's parameters are named to it as they would be if it trained alone."""
+    backbone = BackboneConfig("conv4").build()
+    tasks = {"simclr": Task(SimCLRConfig(size=32)), "rotation": Task(RotationConfig(size=32))}
+    method = MultiTaskConfig(tasks).build(backbone)
+    still = {"backbone.net.conv1.0.weight", "method.head.weight"}
+    monkeypatch.setattr(method.children_by_name["rotation"], "trains", lambda phase, parameter: parameter not in still)
+    names = dict(Learner(backbone, method).named_parameters())
+    kept = {name for name in names if not method.trains("main", name)}
+    assert kept == {"backbone.net.conv1.0.weight", "method.tasks.rotation.head.weight"}
