@@ -260,7 +260,10 @@ def test_a_batch_that_is_longer_than_the_queue_is_refused_before_training(run: R
 
 def test_one_image_with_batch_norm_is_refused_before_training(run: Run, tmp_path: Path) -> None:
     for given in (dataclasses.replace(run, batch_size=1), dataclasses.replace(run, batch_size=2, accumulate=2)):
-        with pytest.raises(UserError, match=r"given 1 pictures.*at least 2, as BatchNorm needs"):
+        with pytest.raises(
+            UserError,
+            match=r"1 picture of the batch for each.*the 2 at least that BatchNorm needs",
+        ):
             pretrain([given], tmp_path / "run", QUICK)
     assert not (tmp_path / "run").exists()
 

@@ -154,7 +154,7 @@ def test_a_transformers_patch_projection_stays_random_and_the_rest_is_trained(tm
 
 def test_one_image_is_refused_before_training(tmp_path: Path) -> None:
     run = tiny_run("moco_v3_photos", tmp_path / "data", batch_size=1)
-    with pytest.raises(UserError, match=r"given 1 pictures.*at least 2, as BatchNorm needs"):
+    with pytest.raises(UserError, match=r"1 picture of the batch for each.*the 2 at least that BatchNorm needs"):
         pretrain([run], tmp_path / "run", QUICK)
     assert not (tmp_path / "run").exists()
 

@@ -73,5 +73,5 @@ def test_groups_of_two_or_more_are_taken(together: int, groups: int) -> None:
 
 @pytest.mark.parametrize(("together", "groups", "least"), [(1, 1, 2), (4, 4, 8), (10, 4, 8)])
 def test_a_lone_picture_under_batch_norm_is_refused(together: int, groups: int, least: int) -> None:
-    with pytest.raises(UserError, match=rf"given {together} pictures.*multiple of {groups}, at least {least}"):
+    with pytest.raises(UserError, match=rf"{together} pictures? of the batch.*multiple of {groups}, at least {least}"):
         check_groups(together, groups)

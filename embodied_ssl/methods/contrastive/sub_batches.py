@@ -51,8 +51,9 @@ def check_groups(together: int, groups: int) -> None:
         UserError: says which batches will do.
     """
     if together % groups or together < 2 * groups:
-        groups_of = f"{groups} groups of at least 2" if groups > 1 else "at least 2"
+        given = f"{together} picture{'s' * (together != 1)} of the batch for each rank and micro-batch"
+        wanted = f"{groups} groups of at least 2" if groups > 1 else "the 2 at least"
         raise UserError(
-            f"each rank and micro-batch is given {together} pictures of the batch, which do not make {groups_of}, as BatchNorm "
-            f"needs; give it a multiple of {groups}, at least {2 * groups}, or choose a network without BatchNorm"
+            f"{given} cannot make {wanted} that BatchNorm needs; choose a batch_size that gives them a multiple of {groups}, at "
+            f"least {2 * groups}, or a network without BatchNorm"
         )
