@@ -185,10 +185,10 @@ def _far(rows: _Rows, k: int, rng: np.random.Generator) -> Tensor:
         far = torch.minimum(far, new.double())
         if len(chosen) == k:
             return rows[torch.tensor(chosen, device=device)]
-        edges = far.cumsum(0)
-        at = float(rng.random()) * edges[-1]
+        edges = np.cumsum(far.cpu().numpy())  # there: a sum in order, whatever the device
+        at = np.searchsorted(edges, rng.random() * edges[-1], side="right")
         # where all rows are chosen already, or alike, any other will do: a cluster of no row is split off later
-        chosen.append(int(torch.searchsorted(edges, at, right=True).clamp_max(len(far) - 1)))
+        chosen.append(min(int(at), len(far) - 1))
 
 
 def _fill_empty(rows: _Rows, labels: Tensor, k: int) -> tuple[Tensor, int]:

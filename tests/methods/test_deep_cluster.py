@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 from embodied_ssl import held_out
 from embodied_ssl.backbones import Backbone, BackboneConfig
 from embodied_ssl.checkpoint import load_checkpoint
+from embodied_ssl.clusters import agreement
 from embodied_ssl.config import Run
 from embodied_ssl.core import Epoch, Learner
-from embodied_ssl.datasets.io.pictures import ArrayPicture
+from embodied_ssl.datasets.io.pictures import ArrayPicture, encode
+from embodied_ssl.datasets.picture_folder import PictureFolder
 from embodied_ssl.datasets.source import Sample, Source
 from embodied_ssl.distributed import Ranks
 from embodied_ssl.errors import UserError
@@ -27,7 +30,8 @@ from embodied_ssl.loader import Feed, Stream
 from embodied_ssl.methods.clustering.clustered import answered
 from embodied_ssl.methods.clustering.deep_cluster import DeepCluster, DeepClusterConfig
 from embodied_ssl.methods.clustering.looks import CropAndWhole
-from embodied_ssl.methods.clustering.pseudo_labels import even_order
+from embodied_ssl.methods.clustering.pseudo_labels import PseudoLabels, even_order
+from embodied_ssl.progress import Silent
 from embodied_ssl.start import Options, Stopped
 from embodied_ssl.trainer import pretrain
 from embodied_ssl.views.pixels import network_input
@@ -227,7 +231,8 @@ def test_what_cannot_be_clustered_is_refused_before_training(settings: dict[str,
 
 
 def alike(data: Path, **changes: object) -> Run:
-    return tiny_run("deep_cluster_photos", data, batch_size=8, steps=5, held_out_every=0, **changes)
+    run = tiny_run("deep_cluster_photos", data, batch_size=8, steps=5, held_out_every=0, **changes)
+    return dataclasses.replace(run, method=dataclasses.replace(run.method, every=1))  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
@@ -266,6 +271,43 @@ def test_pictures_that_look_alike_are_said_to_collapse() -> None:
     assert plan.note.startswith("3 of 5 clusters are empty")
     metrics = method.pseudo.metrics()
     assert (metrics["clusters"].item(), metrics["largest_share"].item()) == (2, 0.5)
+
+
+def test_what_is_wrong_with_clusters_is_said_when_they_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    class Heard(Silent):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    monkeypatch.setattr(PseudoLabels, "note", lambda labels: "clusters die")
+    pretrain([alike(tmp_path / "data")], tmp_path / "run", Options(device="cpu", workers=0), Heard())
+    assert [line for line in said if "die" in line] == [f"DeepCluster, epoch {n}: clusters die" for n in (1, 2, 3)]
+
+
+@pytest.mark.slow
+def test_stripes_of_four_directions_are_told_from_any_crop(tmp_path: Path) -> None:
+    """Held-out crops are answered with their picture's cluster more often than chance, and clusters follow the stripes."""
+    rng = generator(0, "stripes")
+    rows, columns = np.mgrid[:48, :48]
+    kinds = np.arange(160) % 4
+    (tmp_path / "pictures").mkdir()
+    for number, kind in enumerate(kinds):
+        along = rows * math.sin(kind * math.pi / 4) + columns * math.cos(kind * math.pi / 4)
+        wave = 127 + 70 * np.sin(along * 0.9 + rng.uniform(0, 6.3)) + rng.normal(0, 20, (48, 48))
+        pixels = np.repeat(wave.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+        (tmp_path / "pictures" / f"{number:03d}.png").write_bytes(encode(pixels))
+    run = tiny_run("deep_cluster_photos", tmp_path / "data", batch_size=16, steps=72, held_out_every=0)
+    method = dataclasses.replace(run.method, clusters=8, components=8, area=(0.5, 1.0), every=4)  # type: ignore[type-var]
+    run = dataclasses.replace(run, method=method, data=PictureFolder(root=str(tmp_path / "pictures")), held_out_examples=64)
+    pretrain([run], tmp_path / "run", Options(device="cpu", workers=0))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    found = next(line for line in lines if "held_out/accuracy" in line)
+    assert found["held_out/accuracy"] > 1.5 * found["held_out/chance_accuracy"]
+    learner = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["learner"]
+    names = run.data.open("train").recordings  # type: ignore[union-attr]
+    own = torch.tensor([int(Path(name).stem) % 4 for name in names])
+    assert agreement(learner["method.pseudo.labels"], own) > 0.5
 
 
 def test_some_clusters_are_shown_from_the_largest_to_the_smallest() -> None:

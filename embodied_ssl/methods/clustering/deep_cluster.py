@@ -12,6 +12,9 @@ last epoch (hence the new head: cluster 7 is not what it was). Different from th
 - An even order goes round each cluster's pictures; theirs draws them with replacement.
 - The whole picture is its largest centred square, theirs the middle 224 of 256 pixels.
 
+A new head is of no use until it has learned, so an epoch of few steps is too short for it (``every`` makes it longer), and a rate
+that has fallen to nothing at the end leaves the last head as it was drawn.
+
 Held-out pictures are asked for the cluster that their whole is nearest to (`clustered`). Features have moved on since the centres
 were found, so late in an epoch this is harder.
 
