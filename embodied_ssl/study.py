@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from embodied_ssl import config as configs
 from embodied_ssl import held_out
+from embodied_ssl.backbones import Backbone
 from embodied_ssl.config import Run
 from embodied_ssl.core import Method
 from embodied_ssl.datasets.target import Target, TargetSpec
@@ -56,7 +58,8 @@ class Study:
         targets: labelled data.
         protocols: each is used on every target that has the answers it needs.
         seeds: of pretraining.
-        views: pictures that pass through the backbone in each pretraining, whatever the method; 0 leaves each run its own steps.
+        views: pictures that pass through the backbone, or a slow copy of it, in the steps of each pretraining, whatever the
+            method; 0 leaves each run its own steps.
         view_size: if above 0, ``views`` are of so many pixels a side, and smaller ones count by their area: nine tiles of a
             puzzle are then not nine pictures, neither in what they show nor in what they cost.
         models: name -> a trained network to judge beside the runs: whatever `embodied-ssl evaluate` accepts. Several of one name
@@ -237,13 +240,14 @@ def _count(backbone: nn.Module, task: Method, batch: dict[str, Tensor], view_siz
         return pictures.shape[-2] * pictures.shape[-1] / view_size**2 if view_size else 1.0
 
     counts: list[float] = []
-    hook = backbone.register_forward_pre_hook(lambda module, given: counts.append(len(given[0]) * weight(given[0])))
-    try:
+    copies = [module for module in task.modules() if isinstance(module, Backbone)]  # what a slow copy is shown was seen as well
+    with ExitStack() as hooks:
+        for network in (backbone, *copies):
+            hook = network.register_forward_pre_hook(lambda module, given: counts.append(len(given[0]) * weight(given[0])))
+            hooks.callback(hook.remove)
         with torch.no_grad():
             for phase in task.phases:
                 task(backbone, batch, phase)
-    finally:
-        hook.remove()
     return sum(counts)
 
 

@@ -75,6 +75,11 @@ def test_views_of_a_multi_task_run_are_those_of_its_tasks(tmp_path: Path) -> Non
     assert views_a_step(run) > sum(sizes.values())
 
 
+def test_what_a_slow_copy_is_shown_counts_too(tmp_path: Path) -> None:
+    run = tiny_run("moco_photos", tmp_path)
+    assert views_a_step(run) == 2 * run.batch_size
+
+
 def test_seeds_come_in_turn(study: Study) -> None:
     assert [row.label for row in rows(study)] == ["rotation_s0", "simclr_s0", "rotation_s1", "simclr_s1"]
     assert Row("given").label == "given"

@@ -1,8 +1,8 @@
 """Contrastive and clustering methods beside each other: what do pictures told apart, or grouped, without labels say of scenes?
 
 Every run sees as many pixels through the same backbone, each method in the small form of its config; beside them the untrained
-network, GIST, and SimCLR as the ``lightly`` package trains it with the same settings (`scripts/simclr_with_lightly.py`). Judged at
-96 pixels on 15-Scene (linear, nearest neighbours, 6 and 20 labels a class).
+network, GIST, and SimCLR as the ``lightly`` package trains it with the same settings (`scripts/simclr_with_lightly.py`). Judged
+at 96 pixels on 15-Scene (linear, nearest neighbours, 6 and 20 labels a class).
 
 Data: photographs to pretrain on in PHOTOS, 15-Scene in SCENES, and weights made by lightly in LIGHTLY, a file for each seed
 (environment variables; several with commas).
@@ -40,7 +40,7 @@ from embodied_ssl.evaluation.protocols.low_shot import LowShot
 from embodied_ssl.study import Study
 
 photos = PictureFolder(os.environ.get("PHOTOS", ""))
-configs = {
+configs: dict[str, Run | Sequence[Run]] = {
     "simclr": simclr_photos.run,
     "moco": moco_photos.run,
     "swav": swav_photos.run,
