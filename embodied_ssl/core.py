@@ -247,6 +247,10 @@ class Method(nn.Module, ABC):
         """Held-out figures from all answers of a pass; give chance beside every figure, as ``chance_NAME``."""
         return {}
 
+    def warning(self, averages: Mapping[str, float]) -> str:
+        """One line for people where held-out averages, of ``loss`` and the metrics, call for it, else ""; said once a run."""
+        return ""
+
     def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
         """What was asked of a rendered batch and what was answered, as captioned rows of pictures; nothing by default.
 

@@ -294,13 +294,13 @@ class Trainer:
         )
 
     def _health(self, replies: Mapping[str, held_out.Replies]) -> dict[str, Any]:
-        """Figures of collapse, and a warning where one is under way: once a task, as the log shows, resumed or not."""
+        """Figures of collapse, and a warning, of that or the method's own: once a task, as the log shows, resumed or not."""
         rows, found = self.log.rows(self.stage), dict[str, Any]()
         for name, one in replies.items():
             prefix = f"{collapse.PREFIX}{name}/" if name else collapse.PREFIX
             now, before = one.health, {k.removeprefix(prefix): v for row in rows if row["step"] == 0 for k, v in row.items()}
             found |= {prefix + figure: value for figure, value in now.items()}
-            line = collapse.warning(self.step, now, before)
+            line = collapse.warning(self.step, now, before) or one.method.warning(one.averages)
             if line and not any(prefix + collapse.WARNING in row for row in rows):
                 found[prefix + collapse.WARNING] = line
                 self.progress.say(collapse.spoken(self.step, name, line))

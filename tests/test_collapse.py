@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from embodied_ssl.checkpoint import load_checkpoint
 from embodied_ssl.config import Run
 from embodied_ssl.core import Batch, Method, Step
 from embodied_ssl.files import read_lines
+from embodied_ssl.methods.contrastive.cpc import CPC
 from embodied_ssl.optim import AdamW
 from embodied_ssl.report.run_report import write_run_report
 from embodied_ssl.start import Options, Stopped
@@ -205,6 +207,15 @@ def test_a_resumed_run_neither_repeats_nor_forgets_a_warning(tmp_path: Path) -> 
     rows = read_lines(out / "log.jsonl")
     assert [row["step"] for row in rows if "health/spread" in row] == [0, 50, 100, 150]
     assert len([row for row in rows if "health/warning" in row]) == 1
+
+
+def test_what_a_method_has_to_say_of_its_figures_is_said_once_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Mapping[str, float]] = []
+    monkeypatch.setattr(CPC, "warning", lambda self, averages: asked.append(averages) or "the bound is full")
+    heard = Heard()
+    pretrain([tiny_run("cpc_photos", tmp_path / "data")], tmp_path / "run", QUICK, heard)
+    assert {"loss", "information", "most_information"} <= set(asked[0])
+    assert [line for line in heard.lines if "full" in line] == ["step 0: the bound is full"]
 
 
 @pytest.mark.parametrize("name", ["rotation_photos", "simclr_photos", "multi_task"])

@@ -229,6 +229,9 @@ class Consistent(Method):
         agreement = float((guess == again).float().mean())
         return {**found, "agreement": agreement, "chance_agreement": float(often @ often_again)}
 
+    def warning(self, averages: Mapping[str, float]) -> str:
+        return self.task.warning(averages)
+
     def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
         return self.task.figure(apart(batch)[0], step)
 

@@ -179,6 +179,13 @@ def test_information_never_exceeds_the_log_of_how_many_there_are() -> None:
     assert math.log(64) - 1e-3 < float(step.metrics["information"]) <= math.log(64) + 1e-6
 
 
+def test_saturation_is_told() -> None:
+    _, method = built()
+    assert method.warning({"information": 3.0, "most_information": 6.4}) == ""
+    assert "6.39 of at most 6.40 nats" in method.warning({"information": 6.39, "most_information": 6.4})
+    assert "larger batch_size" in method.warning({"information": 6.39, "most_information": 6.4})
+
+
 @pytest.mark.parametrize("negatives", ["all", "others"])
 def test_micro_batches_have_the_gradient_of_the_whole_batch(negatives: str) -> None:
     """Patches are sought among those of all pictures of a step, however it is cut; on a network without BatchNorm, in float64."""
@@ -214,10 +221,10 @@ def test_held_out_figures_of_knowing_all_and_nothing() -> None:
     knows = method.score({"said": vectors, "seen": vectors, "index": torch.arange(100)})
     assert knows["accuracy"] == pytest.approx(1)
     assert knows["chance_accuracy"] == pytest.approx(1 / 64)
-    assert knows["information"] <= knows["most_information"] == pytest.approx(math.log(100), abs=1e-5)
+    assert knows["place_information"] <= knows["most_place_information"] == pytest.approx(math.log(100), abs=1e-5)
     nothing = method.score({"said": torch.zeros(100, 4, 6), "seen": vectors, "index": torch.arange(100)})
     assert nothing["accuracy"] == pytest.approx(1 / 64)
-    assert nothing["information"] == pytest.approx(0, abs=1e-5)
+    assert nothing["place_information"] == pytest.approx(0, abs=1e-5)
 
 
 def test_a_single_held_out_picture_has_figures_too() -> None:
@@ -225,7 +232,7 @@ def test_a_single_held_out_picture_has_figures_too() -> None:
     backbone, method = built(config)
     step = method.eval()(backbone.eval(), rendered(config, 1))
     assert step.loss.item() == 0
-    assert method.score(step.answers)["information"] == pytest.approx(0)
+    assert method.score(step.answers)["place_information"] == pytest.approx(0)
 
 
 @pytest.mark.parametrize(("found", "rim"), [(True, RIGHT), (False, WRONG)])

@@ -260,6 +260,13 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, float], message
         DeepInfoMaxConfig(**settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("critic", "remedy"), [("dot", "larger batch_size"), ("concat", "method.others=")])
+def test_saturation_is_told(critic: str, remedy: str) -> None:
+    _, method = built(dataclasses.replace(SMALL, critic=critic))
+    assert method.warning({"information": 3.0, "most_information": 6.4}) == ""
+    assert remedy in method.warning({"information": 6.39, "most_information": 6.4})
+
+
 def test_a_batch_of_one_picture_is_refused() -> None:
     with pytest.raises(UserError, match="batch_size is 1; give at least 2"):
         built()[1].check_batch(1, 1)

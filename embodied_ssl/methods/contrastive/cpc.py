@@ -12,14 +12,15 @@ and why:
   together, so that a patch could tell a little of the others. What comes after the backbone has LayerNorm, of each patch by
   itself. For a network without such ways around, take one with GroupNorm: --set backbone.name=timm:resnet50_gn.
 - The nearest rows below share pixels with the row of the context, where patches overlap by half; they are not asked by default
-  (``below`` starts at 2, as the paper's figure 4 does).
+  (``below`` starts at 2, as the paper's figure 4 does, from memory).
 - W_k has rank ``out`` at most: context and patches are both brought to so many numbers and multiplied. Their product is divided
-  by ``temperature``. Both are of Henaff et al. 2020, arXiv:1905.09272, whose other directions are here too (``directions``).
+  by ``temperature``. Both are of Henaff et al. 2020, arXiv:1905.09272, as others have written it down; so are the other
+  ``directions``.
 - A patch may change its colours (``colour``); the paper's pictures are all grey.
 
 The bound is on how much a context tells of a patch some rows below. It holds for candidates that have nothing to do with the
-context, as with ``negatives="others"``, and for the held-out figures, where a patch is sought among those at the same place of
-other pictures. With other places of the same picture among them it is not strictly one.
+context nor with each other, as in `CPC.score`, where a patch is sought among those at the same place of other pictures. With
+several patches of each other picture (``negatives="others"``) it holds nearly, with those of the same picture not strictly.
 
 Legend: B pictures, N patches of one picture on a grid of G x G, D the backbone's width, E = ``out``, Q predictions a picture.
 """
@@ -40,7 +41,7 @@ from embodied_ssl.backbones import Backbone
 from embodied_ssl.core import Batch, Method, Panel, Step
 from embodied_ssl.errors import UserError
 from embodied_ssl.methods.contrastive.masked_context import MaskedContext
-from embodied_ssl.methods.contrastive.mutual_information import found, info_nce, information
+from embodied_ssl.methods.contrastive.mutual_information import found, info_nce, information, saturated
 from embodied_ssl.methods.contrastive.overlapping_patches import OverlappingPatches
 from embodied_ssl.methods.retrieval import found_among
 from embodied_ssl.views.colour import ColourChange
@@ -200,10 +201,10 @@ class CPC(Method):
         known = [context(torch.rot90(grid, turn, (2, 3))) for turn, context in enumerate(self.contexts)]
         asked = itertools.product(known, self.rows)
         said = [
-            step(context[:, :, : self.config.grid - rows]).flatten(2)
+            step(context[:, :, : self.config.grid - rows]).flatten(2).movedim(1, 2)
             for step, (context, rows) in zip(self.steps, asked, strict=True)
         ]
-        return torch.cat(said, dim=2).movedim(1, -1)
+        return torch.cat(said, dim=1)
 
     def objective(self, embeddings: dict[str, Tensor]) -> Step:
         said, seen = embeddings["said"], embeddings["seen"]
@@ -245,8 +246,8 @@ class CPC(Method):
     def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
         """What a few contexts of each picture tell of one patch below each, sought at the same place of the other pictures.
 
-        ``accuracy``: the true patch among 64 (see `embodied_ssl.methods.retrieval`; chance is 1/64). ``information``: the bound
-        from seeking it among all held out, at most ``most_information``; below 0 is worse than guessing.
+        ``accuracy``: the true patch among 64 (see `embodied_ssl.methods.retrieval`; chance is 1/64). ``place_information``: the
+        bound from seeking it among all held out, at most ``most_place_information``; below 0 is worse than guessing.
         """
         thing = answers["index"]
         rival = thing[:, None] != thing
@@ -257,8 +258,11 @@ class CPC(Method):
             loss = info_nce(near.diagonal().unsqueeze(1), near.masked_fill(~rival, float("-inf")))[:, 0]
             among = rival.sum(1) + 1
             figures.append((right, chance, float(information(loss, among).mean()), float(among.log().mean())))
-        names = ("accuracy", "chance_accuracy", "information", "most_information")
+        names = ("accuracy", "chance_accuracy", "place_information", "most_place_information")
         return {name: float(np.mean(values)) for name, values in zip(names, zip(*figures, strict=True), strict=True)}
+
+    def warning(self, averages: Mapping[str, float]) -> str:
+        return saturated(averages["information"], averages["most_information"], "with a larger batch_size (or group) it can")
 
     def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
         """One question of each picture: what its context has seen, and there the patch that is taken for the missing one."""
@@ -266,7 +270,7 @@ class CPC(Method):
         patches = self.patches.cut(pictures).flatten(0, 1)
         asked, answered, right = [], [], 0
         for number, picture in enumerate(pictures):
-            question = (5 * number + 1) % len(self.asked)
+            question = (7 * number + 1) % len(self.asked)
             guess, true = int(guesses[number, question]), int(self.asked[question])
             rows, columns = self.patches.box(true)
             is_right = guess == number * self.config.grid**2 + true

@@ -29,7 +29,14 @@ from embodied_ssl.backbones import Backbone, Features
 from embodied_ssl.core import Asks, Batch, Method, Panel, Step
 from embodied_ssl.errors import UserError, suggest
 from embodied_ssl.heads import mlp
-from embodied_ssl.methods.contrastive.mutual_information import donsker_varadhan, found, info_nce, information, jensen_shannon
+from embodied_ssl.methods.contrastive.mutual_information import (
+    donsker_varadhan,
+    found,
+    info_nce,
+    information,
+    jensen_shannon,
+    saturated,
+)
 from embodied_ssl.methods.contrastive.pair_critics import ConcatAndConvolve, EncodeAndDot, PairCritic
 from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.coloured_crops import ColouredCrops, Crop, crops_of
@@ -205,6 +212,10 @@ class DeepInfoMax(Method):
         Of the others of the same batch, so it depends on the batch's size; chance is 1 over how many pictures there are.
         """
         return {"accuracy": float(answers["told"].mean()), "chance_accuracy": float(answers["chance"].mean())}
+
+    def warning(self, averages: Mapping[str, float]) -> str:
+        remedy = "with a larger batch_size it can" if self.config.critic == "dot" else "with more --set method.others= it can"
+        return saturated(averages["information"], averages["most_information"], remedy)
 
     def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
         """Each picture, and of its places those that are told from the same places of the others."""

@@ -41,8 +41,8 @@ def info_nce(positive: Tensor, negative: Tensor) -> Tensor:
 def information(loss: Tensor, among: int | Tensor) -> Tensor:
     """The bound log N - L on the mutual information, where L is the `info_nce` of finding one true pair among N.
 
-    It holds where the false ones are drawn without regard to what they are held against, and never exceeds log N: however much
-    more there is to know, it cannot be seen among so few. It is below 0 where a critic does worse than guessing.
+    It holds where the false ones are drawn independently of what they are held against and of each other, and never exceeds
+    log N: however much more there is to know, it cannot be seen among so few. Below 0, a critic does worse than guessing.
     """
     return torch.as_tensor(among, dtype=loss.dtype, device=loss.device).log() - loss
 
