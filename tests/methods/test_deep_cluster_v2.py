@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodied_ssl.backbones import Backbone, BackboneConfig
-from embodied_ssl.core import Batch, Epoch, vector
+from embodied_ssl.core import Batch, Epoch, Learner, vector
 from embodied_ssl.datasets.picture_folder import PictureFolder
 from embodied_ssl.datasets.source import Source
 from embodied_ssl.errors import UserError
@@ -58,7 +58,7 @@ def test_before_the_first_epoch_every_picture_is_embedded_and_clustered(source: 
     assert torch.equal(cosine.argmax(2), method.labels), "everything is in the cluster it is nearest to"
 
 
-def test_what_is_embedded_are_the_large_crops_each_in_its_place(source: Source) -> None:
+def test_what_is_embedded_first_are_the_large_crops_as_training_sees_them(source: Source) -> None:
     backbone, method = built(source)
     backbone.eval()
     method.eval()
@@ -68,10 +68,15 @@ def test_what_is_embedded_are_the_large_crops_each_in_its_place(source: Source) 
         with torch.no_grad():
             return through(backbone, crops)
 
+    learner = Learner(backbone, method)
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
     method.before_epoch(backbone, Epoch(0, source, embed))
-    for number in range(2):
-        expected = F.normalize(method.head(backbone(crops[f"crop{number}"]).vector), dim=1)
-        torch.testing.assert_close(method.stored[number], expected.detach())
+    assert all(torch.equal(before[name], value) for name, value in backbone.state_dict().items())
+    assert int(method.head[1].num_batches_tracked) == 0  # type: ignore[index]
+    assert not any(module.training for module in learner.modules() if module is not learner)
+    both = backbone.train()(torch.cat([crops["crop0"], crops["crop1"]])).vector
+    expected = F.normalize(method.head.train()(both), dim=1).detach().unflatten(0, (2, 24))
+    torch.testing.assert_close(method.stored, expected)
 
 
 def test_the_centres_are_the_unit_means_of_what_is_in_them(source: Source) -> None:

@@ -8,7 +8,8 @@ turn, so that no single start of k-means decides.
 Caron, Misra, Mairal, Goyal, Bojanowski and Joulin 2020, arXiv:2006.09882, appendix, and their program. Kept: spherical
 k-means of 10 rounds on vectors stored while training (nothing is embedded between epochs), from random pictures; fixed prototypes
 that are the centres, the loss's mean over sets, multi-crop. Different, and why:
-- Before the first epoch large crops are embedded in eval mode, as everything is that is embedded between steps.
+- Before the first epoch large crops are embedded with each batch's own statistics: those that a new network keeps say nothing
+  yet, and its first clusters would be of vectors unlike any that training sees.
 - Empty clusters are repaired (`embodied_ssl.clusters`); in their program a prototype without pictures stays where it was.
 - A picture that an epoch leaves out keeps the vectors it had.
 
@@ -32,6 +33,7 @@ from embodied_ssl.clusters import kmeans
 from embodied_ssl.core import Batch, Epoch, Method, Panel, Step
 from embodied_ssl.datasets.source import Source
 from embodied_ssl.errors import UserError
+from embodied_ssl.gradients import frozen_statistics
 from embodied_ssl.heads import mlp
 from embodied_ssl.keys import generator
 from embodied_ssl.losses import precise
@@ -129,9 +131,7 @@ class DeepClusterV2(Method):
     def before_epoch(self, backbone: nn.Module, epoch: Epoch) -> None:
         """Cluster what was stored; every set from another of the large crops, in turn."""
         if epoch.number == 0:
-            large = self.config.large
-            rows = epoch.embed(lambda network, batch: self.project(network, crops_of(batch)[:large]).flatten(1))  # [N, C * D]
-            self.stored.copy_(rows.unflatten(1, (large, -1)).transpose(0, 1))
+            self.stored.copy_(epoch.embed(self.first_look).unflatten(1, (self.config.large, -1)).transpose(0, 1))
         before = self.labels.clone()
         for number in range(self.config.sets):
             rng = generator(int(self.key), "clusters", epoch.number, number)
@@ -140,6 +140,17 @@ class DeepClusterV2(Method):
             self.centres[number].copy_(clusters.centres)
             self.labels[number].copy_(clusters.labels)
         self.found.copy_(clusters_found(before, self.labels, self.config.prototypes))
+
+    def first_look(self, backbone: nn.Module, batch: Batch) -> Tensor:
+        """Vectors [B, C * D] of the large crops, normalised as in training; running statistics stay as they are."""
+        with frozen_statistics(backbone), frozen_statistics(self.head):
+            backbone.train()
+            self.head.train()
+            try:
+                return self.project(backbone, crops_of(batch)[: self.config.large]).flatten(1)
+            finally:
+                backbone.eval()
+                self.head.eval()
 
     def project(self, backbone: nn.Module, crops: Sequence[Tensor]) -> Tensor:
         """Crops, V of [B, 3, S, S], to unit vectors [B, V, D]. One pass through the head: its BatchNorm sees all crops."""
