@@ -210,7 +210,7 @@ def test_crops_are_drawn_under_the_prototype_they_were_given() -> None:
     assert [caption for caption, _ in rows] == [
         "given to prototype 5: 3 crops of 2 pictures",
         "given to prototype 2: 2 crops of 2 pictures",
-        "given to prototype 1: 1 crops of 1 pictures",
+        "given to prototype 1: 1 crop of 1 picture",
     ]
     assert [len(pictures) for _, pictures in rows] == [3, 2, 1]
     assert rows[1][1][:, 0, 0, 0].tolist() == pytest.approx([0.2, 0.1])

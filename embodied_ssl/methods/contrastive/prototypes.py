@@ -119,6 +119,11 @@ def grouped(crops: Sequence[Tensor], given: Tensor, groups: int = 4) -> Sequence
         if not members.any():
             break
         shown = pictures[members.to(pictures.device)][: len(given)]
-        crops_text = f"{int(members.sum())} crops of {len(picture[members].unique())} pictures"
-        rows.append((f"given to prototype {prototype}: {crops_text}", shown))
+        crops_of_it, pictures_of_it = int(members.sum()), len(picture[members].unique())
+        said = f"{_counted(crops_of_it, 'crop')} of {_counted(pictures_of_it, 'picture')}"
+        rows.append((f"given to prototype {prototype}: {said}", shown))
     return rows
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + "s" * (number != 1)
