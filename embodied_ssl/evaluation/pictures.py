@@ -83,7 +83,9 @@ class Preprocessing:
 
     def render(self, pixels: Tensor, channels: int = 3) -> Tensor:
         """Uint8 [B, S, S, 3] to normalised float [B, channels, S, S]."""
-        if self.colour == "slopes" and channels == 2:
+        if self.colour == "slopes":
+            if channels != 2:
+                raise UserError(f"slopes are two channels, the network takes {channels}; give the colour it was trained with")
             return sobel(replace(self, colour="grey").render(pixels, 1))
         x = pixels.permute(0, 3, 1, 2).float()
         if self.colour == "grey":

@@ -31,12 +31,15 @@ from embodied_ssl.methods.clustering.clustered import answered
 from embodied_ssl.methods.clustering.deep_cluster import DeepCluster, DeepClusterConfig
 from embodied_ssl.methods.clustering.looks import CropAndWhole
 from embodied_ssl.methods.clustering.pseudo_labels import PseudoLabels, even_order
+from embodied_ssl.methods.consistent import ConsistentConfig
+from embodied_ssl.methods.multi_task import MultiTaskConfig, Task
 from embodied_ssl.progress import Silent
 from embodied_ssl.start import Options, Stopped
 from embodied_ssl.trainer import pretrain
 from embodied_ssl.views.pixels import network_input
 
 CPU = torch.device("cpu")
+OPTIONS = Options(device="cpu", workers=0)
 
 
 class Given(Source):
@@ -283,6 +286,17 @@ def test_what_is_wrong_with_clusters_is_said_when_they_are_found(tmp_path: Path,
     monkeypatch.setattr(PseudoLabels, "note", lambda labels: "clusters die")
     pretrain([alike(tmp_path / "data")], tmp_path / "run", Options(device="cpu", workers=0), Heard())
     assert [line for line in said if "die" in line] == [f"DeepCluster, epoch {n}: clusters die" for n in (1, 2, 3)]
+
+
+def test_it_is_one_of_several_tasks_of_grey_pictures_and_may_be_disturbed(tmp_path: Path) -> None:
+    """Its epochs, its new heads and what it looks at are found behind a multi-task method and a consistency term."""
+    run = alike(tmp_path / "data")
+    both = MultiTaskConfig({"one": Task(ConsistentConfig(run.method), 1, 8), "two": Task(run.method, 1, 8)}, grey=True)
+    pretrain([dataclasses.replace(run, method=both, data={"one": run.data, "two": run.data})], tmp_path / "run", OPTIONS)
+    learner = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["learner"]
+    for name in ("method.tasks.one.task.pseudo", "method.tasks.two.pseudo"):
+        assert len(learner[f"{name}.labels"].unique()) == 6
+        assert float(learner[f"{name}.agreed"]) >= 0
 
 
 @pytest.mark.slow

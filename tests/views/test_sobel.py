@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from scipy.ndimage import sobel as scipy_sobel
 
 from embodied_ssl.checkpoint import preprocessing
+from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.models import preprocessing_of
+from embodied_ssl.evaluation.pictures import Preprocessing
 from embodied_ssl.views.pixels import network_input, unnormalise
 from embodied_ssl.views.sobel import sobel
 
@@ -37,6 +40,13 @@ def test_a_network_of_two_channels_is_judged_on_what_it_was_trained_on() -> None
     pixels = torch.randint(0, 256, (2, 96, 96, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     card = {"preprocessing": preprocessing(96, 2), "architecture": {"name": "conv4", "channels": 2}}
     torch.testing.assert_close(preprocessing_of(card).render(pixels, 2), network_input(pixels, 2), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_of_other_channels_is_not_shown_slopes(channels: int) -> None:
+    pixels = torch.zeros(1, 96, 96, 3, dtype=torch.uint8)
+    with pytest.raises(UserError, match=f"slopes are two channels, the network takes {channels}"):
+        Preprocessing.usual(96, 112, 2).render(pixels, channels)
 
 
 def test_slopes_are_shown_by_their_strength() -> None:

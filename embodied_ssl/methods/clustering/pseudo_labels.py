@@ -223,6 +223,8 @@ class PseudoLabels(nn.Module):
                 except BadItem:  # left out: it is named when it is met in training
                     continue
                 owners.append(cluster)
+        if not pictures:
+            return
         self.samples = torch.from_numpy(np.stack(pictures)).to(self.labels.device)
         self.sampled = torch.tensor(owners, device=self.labels.device)
 
