@@ -2,7 +2,7 @@
 
 Paper: Misra and van der Maaten 2020, arXiv:1912.01991 (ResNet-50 at 224 pixels on ImageNet, 800 epochs, on 32 GPUs). The bank
 has a row for each photograph, and with some thousands of them each is compared with every one. A crop and its 9 tiles are as
-many pixels as 2.7 crops.
+many pixels as 2.7 crops. Heads have a hidden layer, as in the authors' later program.
 Data: a folder of photographs; thousands to learn from.
 Command: embodied-ssl pretrain pirl_photos --set data.root=PHOTOS
 """
@@ -14,7 +14,7 @@ from embodied_ssl.methods.contrastive.pirl import PIRLConfig
 from embodied_ssl.optim import AdamW
 
 run = Run(
-    method=PIRLConfig(size=64, memory=Memory(loss="softmax", negatives=0, temperature=0.1)),
+    method=PIRLConfig(size=64, hidden=512, memory=Memory(loss="softmax", negatives=0, temperature=0.1)),
     data=PictureFolder(),
     optimizer=AdamW(rate=1.5e-3),
     batch_size=64,

@@ -13,7 +13,7 @@ from embodied_ssl.methods.contrastive.pirl import PIRLConfig
 from embodied_ssl.optim import AdamW
 
 run = Run(
-    method=PIRLConfig("rotation", size=64, memory=Memory(loss="softmax", negatives=0, temperature=0.1)),
+    method=PIRLConfig("rotation", size=64, hidden=512, memory=Memory(loss="softmax", negatives=0, temperature=0.1)),
     data=PictureFolder(),
     optimizer=AdamW(rate=1.5e-3),
     batch_size=96,

@@ -340,7 +340,7 @@ def test_a_crop_of_no_pixels_is_refused_and_a_tiny_picture_skipped() -> None:
 
 def test_a_batch_of_one_picture_is_refused_before_data_is_read(tmp_path: Path) -> None:
     run = dataclasses.replace(tiny_run("instance_discrimination_photos", tmp_path / "data"), batch_size=1)
-    with pytest.raises(UserError, match="given 1 pictures of the batch, which do not make at least 2, as BatchNorm needs"):
+    with pytest.raises(UserError, match=r"1 picture of the batch.*BatchNorm needs"):
         pretrain([run], tmp_path / "run", Options(device="cpu", workers=0))
     method = built(smooth())
     method.check_batch(1, 1)  # without BatchNorm it may be

@@ -118,10 +118,11 @@ def test_pirl_permuting_the_patches_changes_the_head_s_output_and_not_the_target
     assert torch.equal(steps[0].carry["vectors"], steps[1].carry["vectors"])
 
 
-def test_the_puzzle_s_head_joins_tiles_in_their_order() -> None:
-    head = PuzzleHead(5, 9, 4)
+@pytest.mark.parametrize("hidden", [0, 7])
+def test_the_puzzle_s_head_joins_tiles_in_their_order(hidden: int) -> None:
+    head = PuzzleHead(5, 9, hidden, 4).eval()
     vectors = torch.randn(2, 9, 5)
-    slow = torch.stack([head.joined(torch.cat([head.tile(tile) for tile in one])) for one in vectors])
+    slow = torch.stack([head.joined(torch.cat([head.tile(tile[None])[0] for tile in one])) for one in vectors])
     torch.testing.assert_close(head(vectors), slow)
 
 

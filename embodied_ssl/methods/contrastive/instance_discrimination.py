@@ -47,7 +47,8 @@ class InstanceDiscriminationConfig:
         size: side of the crop in pixels.
         area: least and greatest share of the picture that a crop covers.
         colour: how colours change.
-        hidden: width of a hidden layer with BatchNorm before the D numbers; 0 for the paper's linear head.
+        hidden: width of a hidden layer with BatchNorm before the D numbers; 0 for the paper's linear head. Without one all
+            vectors begin in much the same direction, and rows leave it by epochs rather than steps.
         memory: the bank and its loss.
     """
 
@@ -71,6 +72,11 @@ class InstanceDiscriminationConfig:
         return InstanceDiscrimination(backbone, view, self.size, self.memory, self.hidden)
 
 
+def projection(width: int, hidden: int, out: int) -> nn.Module:
+    """[B, width] to [B, out]: linear, or with a hidden layer between."""
+    return mlp(width, hidden, out) if hidden else nn.Linear(width, out)
+
+
 class InstanceDiscrimination(Method):
     """The loss of one crop against the bank; see `MemoryContrast.compare` for its known values."""
 
@@ -80,8 +86,7 @@ class InstanceDiscrimination(Method):
         super().__init__()
         self.view = view
         self.size = size  # of the crop
-        width = backbone.width
-        self.head: nn.Module = mlp(width, hidden, memory.out) if hidden else nn.Linear(width, memory.out)
+        self.head = projection(backbone.width, hidden, memory.out)
         self.memory = MemoryContrast(memory)
         self.normed = has_batch_norm(backbone, self.head)
 

@@ -6,7 +6,8 @@ near the picture's row in the memory bank and far from others' rows. It is `inst
 
 Misra and van der Maaten 2020, arXiv:1912.01991: loss eq. 5, lambda is ``weight``. Kept from the authors' program: each tile by
 itself through the network and a linear layer to D numbers, all of them joined in the order they lie in and brought to D numbers
-by another; any order of the tiles; the crop's branch alone moves the rows; tiles are coloured and mirrored each by itself.
+by another; any order of the tiles; the crop's branch alone moves the rows; tiles are coloured and mirrored each by itself. The
+program's later form has a hidden layer (``hidden``; theirs without BatchNorm), the softmax over drawn rows and temperature 0.1.
 Different: both branches meet the same drawn rows, and Z is estimated from the crop's branch, so that with weight 0 this is
 instance discrimination to the bit; their further changes of colour (solarised, posterised and the like) are left out. Turns
 are of another crop, 0 to 3 quarters with equal chance.
@@ -29,7 +30,7 @@ from embodied_ssl.backbones import Backbone
 from embodied_ssl.core import Batch, Panel, Step
 from embodied_ssl.errors import UserError
 from embodied_ssl.losses import precise
-from embodied_ssl.methods.contrastive.instance_discrimination import InstanceDiscrimination, found_whole
+from embodied_ssl.methods.contrastive.instance_discrimination import InstanceDiscrimination, found_whole, projection
 from embodied_ssl.methods.contrastive.memory_contrast import Memory
 from embodied_ssl.methods.contrastive.pirl_views import CropAndPuzzle, CropAndTurn, Puzzle
 from embodied_ssl.methods.retrieval import retrieval
@@ -47,6 +48,7 @@ class PIRLConfig:
         size, area, colour: of the crop, and of the turned crop.
         puzzle: how puzzles are cut.
         weight: lambda, the transformed picture's share of the loss, 0 to 1. With 0 it is not looked at.
+        hidden: width of a hidden layer with BatchNorm in both branches (a puzzle's by tile); 0 for the paper's linear heads.
         memory: the bank and its loss.
     """
 
@@ -56,12 +58,15 @@ class PIRLConfig:
     colour: ColourChange = field(default_factory=ColourChange)
     puzzle: Puzzle = field(default_factory=Puzzle)
     weight: float = 0.5
+    hidden: int = 0
     memory: Memory = field(default_factory=Memory)
 
     def __post_init__(self) -> None:
         self.crop  # noqa: B018  # refuses what cannot be cut
         if self.transform not in ("jigsaw", "rotation"):
             raise UserError(f"transform is '{self.transform}'; give jigsaw or rotation")
+        if self.hidden < 0:
+            raise UserError(f"hidden is {self.hidden}; give 0 or more")
         if not 0 <= self.weight <= 1:
             raise UserError(f"weight is {self.weight}; give the transformed picture's share of the loss, 0 to 1")
 
@@ -80,13 +85,14 @@ class PIRLConfig:
 class PuzzleHead(nn.Module):
     """Tiles' vectors [B, T, W] to one [B, D]: which tile lies where is kept, for it to be disregarded."""
 
-    def __init__(self, width: int, tiles: int, out: int) -> None:
+    def __init__(self, width: int, tiles: int, hidden: int, out: int) -> None:
         super().__init__()
-        self.tile = nn.Linear(width, out)
+        self.tile = projection(width, hidden, out)
         self.joined = nn.Linear(tiles * out, out)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        joined: Tensor = self.joined(self.tile(vectors).flatten(1))
+        each = self.tile(vectors.flatten(0, 1)).unflatten(0, vectors.shape[:2])
+        joined: Tensor = self.joined(each.flatten(1))
         return joined
 
 
@@ -94,12 +100,14 @@ class PIRL(InstanceDiscrimination):
     """(1 - weight) times the crop's loss against the bank and weight times the transformed picture's."""
 
     def __init__(self, backbone: Backbone, view: CropAndPuzzle | CropAndTurn, config: PIRLConfig) -> None:
-        super().__init__(backbone, view, config.size, config.memory)
+        super().__init__(backbone, view, config.size, config.memory, config.hidden)
         self.weight = config.weight
         self.asked = view
-        width, out = backbone.width, config.memory.out
-        tiles = view.puzzle.tiles if isinstance(view, CropAndPuzzle) else 0
-        self.transformed: nn.Module = PuzzleHead(width, tiles, out) if tiles else nn.Linear(width, out)
+        widths = config.hidden, config.memory.out
+        if isinstance(view, CropAndPuzzle):
+            self.transformed: nn.Module = PuzzleHead(backbone.width, view.puzzle.tiles, *widths)
+        else:
+            self.transformed = projection(backbone.width, *widths)
 
     def embed(self, backbone: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Unit vectors [B, D]: ``crop``, ``transformed``, and for held-out pictures ``whole``."""
