@@ -20,10 +20,13 @@ from embodied_ssl.datasets.source import Sample
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.keys import generator
 from embodied_ssl.methods.embodied.ego_motion_classification import (
+    DARK,
     EgoMotionClassification,
     EgoMotionClassificationConfig,
     MotionBins,
+    strips_of,
 )
+from embodied_ssl.views.marks import RIGHT, WRONG
 
 JOINS = ["maps", "vectors"]
 
@@ -269,3 +272,11 @@ def test_the_three_axes_of_the_paper_from_poses(tmp_path: Path) -> None:
     assert method.view.names == ("left", "forward", "left_yaw")  # type: ignore[attr-defined]
     drawn = method.view.draw(drives[0], generator(0))
     assert drawn["bin"].shape == (3,)
+
+
+def test_strips_mark_the_true_bin_and_the_answer_below_it() -> None:
+    """Of 8 bins on 32 pixels, each is 4 wide: bin 1 of the first axis answered as 2, bin 6 of the second as 0."""
+    (drawn,) = strips_of(torch.tensor([[1, 6]]), torch.tensor([[2, 0]]), 8, 32)
+    for row, column, colour in ((3, 5, DARK), (10, 9, RIGHT), (19, 25, DARK), (26, 1, WRONG)):
+        assert drawn[:, row, column].tolist() == pytest.approx(colour)
+    assert drawn[:, 3, 9].tolist() == pytest.approx([0.94] * 3)

@@ -13,7 +13,18 @@ from embodied_ssl.core import Learner
 from embodied_ssl.datasets.io.pictures import ArrayPicture
 from embodied_ssl.datasets.source import Sample
 from embodied_ssl.keys import generator
-from embodied_ssl.methods.embodied.interaction import BINS, GRASP, POKE, PUSH, Interaction, InteractionConfig, TouchView
+from embodied_ssl.methods.embodied.interaction import (
+    BINS,
+    GRASP,
+    POKE,
+    PUSH,
+    TRUE,
+    Interaction,
+    InteractionConfig,
+    TouchView,
+    lines_on,
+)
+from embodied_ssl.views.marks import RIGHT, WRONG
 
 
 def learner() -> Learner:
@@ -186,3 +197,26 @@ def test_without_rows_of_a_kind_its_targets_stay_unscaled() -> None:
     method = learner().method
     method.fit(Listed([sample(GRASP, grasp=[5, 5, 1, 1])] * 3), generator(0))
     assert torch.equal(method.get_buffer("push_std"), torch.ones(5))
+
+
+def test_the_figure_draws_each_kind_of_question_beside_its_answer() -> None:
+    made = learner().eval()
+    asked = batch([GRASP, PUSH, POKE, GRASP])
+    asked["success"] = torch.tensor([1.0, 0, 0, 0])
+    step = made.method.forward(made.backbone, asked)
+    step.answers["grasp"] = torch.tensor([2.0, 0, 0, 2.0])
+    step.answers["push"], step.answers["push_error"] = asked["push"], torch.zeros(4)
+    rows = dict(made.method.figure(asked, step))
+    assert [len(pictures) for pictures in rows.values()] == [2, 1, 1, 1]
+    (grasps, grasped), (_, pushed), _, _ = rows.items()
+    assert "88%, it held; 88%, it slipped" in grasps
+    assert torch.allclose(grasped[:, :, 0, 0], torch.tensor([RIGHT, WRONG]))
+    assert torch.allclose(pushed[0, :, 0, 0], torch.tensor(RIGHT))
+
+
+def test_a_push_is_drawn_from_its_dot_to_its_end() -> None:
+    (drawn,) = lines_on(torch.zeros(1, 3, 64, 64), torch.tensor([[0.25, 0.5, 0.75, 0.5, 0.0]]), TRUE)
+    lit = drawn[0].nonzero()
+    assert lit.min(0).values.tolist() == [14, 30]
+    assert lit.max(0).values.tolist() == [48, 33]
+    assert drawn[0, 40].sum() == 2  # the line is thinner than its dot

@@ -11,10 +11,12 @@ from made_up import MemoryFrames
 from torch import Tensor, nn
 
 from embodied_ssl.backbones import BackboneConfig
+from embodied_ssl.core import Step
 from embodied_ssl.datasets.source import Sample
 from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.keys import generator
 from embodied_ssl.methods.embodied.slow_features import SlowFeatures, SlowFeaturesConfig, pick_near_and_far
+from embodied_ssl.views.marks import RIGHT, WRONG
 
 ONE_SHOT = np.zeros(1000, np.int64)
 
@@ -178,3 +180,14 @@ def test_examples_without_a_far_frame_count_for_near_only() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(UserError, match=said):
         SlowFeaturesConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_the_figure_marks_which_near_frames_are_nearer_to_the_network() -> None:
+    built = SlowFeaturesConfig(size=32).build(BackboneConfig("conv4").build())
+    asked = {"three": torch.zeros(3, 3, 3, 32, 32), "has_far": torch.tensor([True, False, True])}
+    step = Step(torch.zeros(()), answers={"near": torch.tensor([0.1, 0.2, 0.9]), "far": torch.tensor([0.5, 0.0, 0.4])})
+    _, (caption, near), (_, far) = built.figure(asked, step)
+    assert "1 of 2 are nearer" in caption
+    assert [tuple(rows.shape) for rows in (near, far)] == [(2, 3, 32, 32)] * 2  # the one without a far frame is no question
+    assert torch.allclose(near[:, :, 0, 0], torch.tensor([RIGHT, WRONG]))
+    assert built.figure({**asked, "has_far": torch.zeros(3, dtype=torch.bool)}, step) == ()
