@@ -1,9 +1,10 @@
 """Collapse: do features still tell pictures apart, or does everything look alike to the network? Watched in every run.
 
 A loss can be met by giving every picture the same vector (a point) or vectors along a few directions only (a line). The figures
-are of the held-out pictures that pass anyway: of the backbone's vectors for any method, and of what a coupled method embeds of
-two views, where it does. Which figure is low depends on the network: behind a ReLU all vectors share a large mean, and those of
-an untrained network lie close together. So each is held against the same network before training, on the same pictures.
+are of the held-out pictures that pass anyway: of the backbone's vectors for any method, and of what a method makes of two views
+where it has them (`embodied_ssl.core.Method.pair`). Which figure is low depends on the network: behind a ReLU all vectors share
+a large mean, and those of an untrained network lie close together. So each is held against the same network before training, on
+the same pictures.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ EARLY = 100
 LEAST_SPREAD, SHARE_OF_SPREAD = 0.1, 0.3
 LEAST_RANK, SHARE_OF_RANK = 3.0, 0.1
 PREFIX = "health/"  # before the names of these figures in a run's log; a task's are under health/TASK/
-EMBEDDING = "embedding_"  # before the names of figures of what the method embeds, rather than of the backbone's vectors
+EMBEDDING = "embedding_"  # before the names of figures of what the method makes of two views
 WARNING = "warning"
 HELP = (
     "what usually helps: a lower rate, a larger batch, more negatives; where a method has none, its predictor, its stop-gradient "
@@ -49,29 +50,12 @@ def watched(backbone: nn.Module) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def two_views(embeddings: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
-    """Two views [B, D] of the same examples among what a coupled method embeds, told by shapes; None where there are not two.
-
-    The first two of a tensor [B, V, D], or the first two tensors [B, D] of one width, of the greatest width that several have.
-    """
-    floats = [value for name, value in embeddings.items() if value.is_floating_point() and name != "logits"]
-    for value in floats:
-        if value.ndim == 3 and value.shape[1] > 1:
-            return value[:, 0], value[:, 1]
-    flat = [value for value in floats if value.ndim == 2 and value.shape[1] > 1]
-    for shape in sorted({tuple(value.shape) for value in flat}, key=lambda shape: -shape[1]):
-        alike = [value for value in flat if value.shape == shape]
-        if len(alike) > 1:
-            return alike[0], alike[1]
-    return None
-
-
 def figures(vectors: Tensor, views: tuple[Tensor, Tensor] | None = None) -> dict[str, float]:
     """How well vectors fill their space, of `ROWS` of them at most, always the same ones.
 
     Args:
         vectors: the backbone's [N, D].
-        views: what a method embeds of two views of the same examples [M, E] each.
+        views: what a method makes of two views of the same examples [M, E] each.
 
     Returns:
         ``spread``: the deviation of the unit vectors over its value for evenly spread ones, 1 / sqrt(D): 0 for a point, 1 at

@@ -165,6 +165,7 @@ class Method(nn.Module, ABC):
     needs: ClassVar[frozenset[str]]
     asks: ClassVar[Asks] = Asks()
     coupled: bool = False
+    pair: tuple[str, str] | None = None  # held-out answers [B, D] that are of two views of one example; watched for collapse
     gives_logits: bool = False  # it is written as `embed` and `objective`, and ``logits`` [B, ..., K] are among the embeddings
     phases: tuple[str, ...] = ("main",)  # trained one after another in every step; the last one answers held-out questions
     view: View

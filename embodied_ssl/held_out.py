@@ -33,7 +33,6 @@ class Replies:
         answers: as the method gave them, float32 [N, ...] each; N questions.
         recordings: what each question is about.
         vectors: what the backbone gave meanwhile, float32 [M, D], of as many pictures as were asked of it.
-        views: what a coupled method embedded of two views, [N, E] each; None where it has not two.
     """
 
     method: Method
@@ -41,12 +40,12 @@ class Replies:
     answers: Mapping[str, Tensor]
     recordings: Sequence[str]
     vectors: Tensor = field(default_factory=lambda: torch.empty(0, 1))
-    views: tuple[Tensor, Tensor] | None = None
 
     @property
     def health(self) -> dict[str, float]:
         """How well the features fill their space: `embodied_ssl.collapse.figures`."""
-        return collapse.figures(self.vectors, self.views)
+        pair = self.method.pair
+        return collapse.figures(self.vectors, (self.answers[pair[0]], self.answers[pair[1]]) if pair else None)
 
     @property
     def figures(self) -> dict[str, float]:
@@ -120,22 +119,20 @@ def _ask_one(
     count = min(len(stream.source), max(1, examples // stream.view.copies))
     steps: list[tuple[int, Step]] = []
     asked: list[int] = []
-    views: list[tuple[Tensor, Tensor] | None] = []
     with collapse.watched(learner.backbone) as vectors:
         for fed in feed.in_order(name, evenly_spread(stream.source, count), key="held out", skip_unreadable=True):
             on_bad(fed.bad)
             if not fed.batch:
                 continue
             with autocast():
-                batch, step, embedded = _reply(learner, name, without_prefix(fed.batch, name), device)
+                batch, step = reply(learner, name, without_prefix(fed.batch, name), device)
             steps.append((len(next(iter(batch.values()))), step))
             asked += batch["index"].tolist()
-            views.append(collapse.two_views(embedded))
     if not steps:
         return None
     answers = _answers([step for _, step in steps])
     recordings = [stream.source.recordings[i] for i in asked]
-    return Replies(method, _averages(steps), answers, recordings, _join(vectors), _join_pairs(views))
+    return Replies(method, _averages(steps), answers, recordings, _join(vectors))
 
 
 def evenly_spread(source: Source, count: int) -> list[int]:
@@ -145,21 +142,11 @@ def evenly_spread(source: Source, count: int) -> list[int]:
 
 def reply(learner: Learner, name: str, batch: Batch, device: torch.device) -> tuple[Batch, Step]:
     """One task's batch made ready, and what the learner as it stands, without gradients, makes of it."""
-    ready, step, _ = _reply(learner, name, batch, device)
-    return ready, step
-
-
-def _reply(learner: Learner, name: str, batch: Batch, device: torch.device) -> tuple[Batch, Step, dict[str, Tensor]]:
-    """The same, with what a coupled method embedded on the way."""
     method = learner.method.children_by_name.get(name, learner.method)
-    backbone = learner.method.seen_by(name, learner.backbone)
     with torch.no_grad():
         ready = render(method, batch, device)
-        if not method.coupled:
-            step: Step = method(backbone, ready, method.phases[-1])
-            return ready, step, {}
-        embedded = method.embed(backbone, ready)
-        return ready, method.precise_objective(embedded), embedded
+        step: Step = method(learner.method.seen_by(name, learner.backbone), ready, method.phases[-1])
+    return ready, step
 
 
 def render(method: Method, batch: Batch, device: torch.device) -> Batch:
@@ -221,11 +208,3 @@ def _answers(steps: list[Step]) -> dict[str, Tensor]:
 
 def _join(vectors: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(vectors)) if vectors else torch.empty(0, 1)
-
-
-def _join_pairs(pairs: Sequence[tuple[Tensor, Tensor] | None]) -> tuple[Tensor, Tensor] | None:
-    there = [pair for pair in pairs if pair is not None]
-    if not there:
-        return None
-    first, second = (torch.cat([pair[side].detach().float().cpu() for pair in there]) for side in (0, 1))
-    return first, second

@@ -89,26 +89,6 @@ def test_of_too_few_vectors_or_no_numbers_nothing_is_said(vectors: Tensor) -> No
     assert collapse.warning(100, collapse.figures(vectors), collapse.figures(noise(20, 8))) == ""
 
 
-@pytest.mark.parametrize(
-    ("embedded", "expected"),
-    [
-        ({"first": (4, 8), "second": (4, 8), "asked": (4,)}, ("first", "second")),
-        ({"motion": (4, 2), "query": (4, 8), "key": (4, 8), "third": (4, 8)}, ("query", "key")),
-        ({"copies": (4, 3, 8)}, ("copies", "copies")),
-        ({"features": (4, 8)}, None),
-        ({"logits": (4, 2, 8), "label": (4, 1)}, None),
-    ],
-)
-def test_views_are_found_by_their_shapes(embedded: dict[str, tuple[int, ...]], expected: tuple[str, str] | None) -> None:
-    tensors = {name: noise(*shape, seed=number) for number, (name, shape) in enumerate(embedded.items())}
-    found = collapse.two_views(tensors)
-    if expected is None or found is None:
-        assert found is expected
-        return
-    for side, (name, view) in enumerate(zip(expected, found, strict=True)):
-        assert torch.equal(view, tensors[name][:, side] if tensors[name].ndim == 3 else tensors[name])
-
-
 # --- alarms -----------------------------------------------------------------------------------------------------------
 
 
@@ -241,7 +221,7 @@ def test_every_task_is_watched_by_itself(tmp_path: Path) -> None:
     assert collapse.said([{"step": 200, "health/rotation/warning": "w"}]) == ["step 200: rotation: w"]
 
 
-def test_two_views_are_watched_where_a_method_embeds_them(tmp_path: Path) -> None:
+def test_two_views_are_watched_where_a_method_has_them(tmp_path: Path) -> None:
     pretrain([tiny_run("simclr_photos", tmp_path / "data", steps=1)], tmp_path / "run", QUICK)
     last = read_lines(tmp_path / "run" / "log.jsonl")[-1]
     assert 0 < last["health/embedding_spread"] < 1.2

@@ -20,7 +20,7 @@ Legend: B pictures of a batch, N in all, C large crops and V crops in all, H set
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -37,21 +37,17 @@ from embodied_ssl.gradients import frozen_statistics
 from embodied_ssl.heads import mlp
 from embodied_ssl.keys import generator
 from embodied_ssl.losses import precise
-from embodied_ssl.methods.contrastive.multi_crop import check_not_enlarged, multi_crop
+from embodied_ssl.methods.contrastive.multi_crop import MultiCropConfig, check_not_enlarged
 from embodied_ssl.methods.contrastive.prototypes import check_prototypes, cosines, grouped, prototype_figures
-from embodied_ssl.views.colour import ColourChange
-from embodied_ssl.views.coloured_crops import ColouredCrops, crops_of, vectors_of
+from embodied_ssl.views.coloured_crops import crops_of, vectors_of
 from embodied_ssl.views.pixels import unnormalise
 
 
 @dataclass(frozen=True)
-class DeepClusterV2Config:
-    """The crops and the clusters.
+class DeepClusterV2Config(MultiCropConfig):
+    """The clusters; the crops are those of `MultiCropConfig`.
 
     Args:
-        size, area, large: C large crops of this side in pixels, each of a share of the picture; at least 2.
-        small_size, small_area, small: so many small crops.
-        colour: how colours change; half of SimCLR's strength suits small pictures.
         prototypes: K, clusters in each set; at most the pictures there are.
         sets: H.
         iterations: rounds of k-means.
@@ -60,13 +56,6 @@ class DeepClusterV2Config:
         norm_out: a norm without scale and shift after the head; see `embodied_ssl.methods.contrastive.swav.SwAVConfig`.
     """
 
-    size: int = 64
-    area: tuple[float, float] = (0.25, 1.0)
-    large: int = 2
-    small_size: int = 32
-    small_area: tuple[float, float] = (0.05, 0.25)
-    small: int = 4
-    colour: ColourChange = field(default_factory=ColourChange)
     prototypes: int = 200
     sets: int = 3
     iterations: int = 10
@@ -76,21 +65,15 @@ class DeepClusterV2Config:
     norm_out: bool = False
 
     def __post_init__(self) -> None:
-        self.view()
+        super().__post_init__()
         if self.prototypes < 2 or self.sets < 1 or self.iterations < 1:
             given = f"prototypes is {self.prototypes}, sets {self.sets} and iterations {self.iterations}"
             raise UserError(f"{given}; give at least 2 prototypes, 1 set of them and 1 iteration")
         if self.temperature <= 0:
             raise UserError(f"temperature is {self.temperature}; give a number above 0 (the paper's is 0.1)")
 
-    def view(self) -> ColouredCrops:
-        """The crops, large ones first."""
-        small = self.small_size, self.small_area, self.small
-        return multi_crop(self.size, self.area, self.large, *small, self.colour)
-
     def build(self, backbone: Backbone) -> DeepClusterV2:
-        if self.small:
-            backbone.check_side(self.small_size)
+        self.check_backbone(backbone)
         return DeepClusterV2(mlp(backbone.width, self.hidden, self.out, norm_out=self.norm_out), self)
 
 
@@ -107,7 +90,7 @@ class DeepClusterV2(Method):
     def __init__(self, head: nn.Module, config: DeepClusterV2Config) -> None:
         super().__init__()
         self.config = config
-        self.view = config.view()
+        self.view = config.crops()
         self.head = head
         directions = F.normalize(torch.randn(config.sets, config.prototypes, config.out), dim=2)
         self.register_buffer("centres", directions)  # [H, K, D]; clusters' from the first epoch on

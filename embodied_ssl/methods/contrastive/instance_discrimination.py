@@ -81,6 +81,7 @@ class InstanceDiscrimination(Method):
     """The loss of one crop against the bank; see `MemoryContrast.compare` for its known values."""
 
     needs = frozenset({"picture"})
+    pair = ("crop", "whole")
 
     def __init__(self, backbone: Backbone, view: View, size: int, memory: Memory, hidden: int = 0) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ Legend: B pictures of a batch, K keys in the queue, D numbers of a key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -26,17 +26,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodied_ssl.backbones import Backbone
-from embodied_ssl.core import Batch, Method, Panel, Step
+from embodied_ssl.core import Batch, Step
 from embodied_ssl.errors import UserError
 from embodied_ssl.heads import mlp
 from embodied_ssl.losses import precise, queue_contrast
 from embodied_ssl.methods.contrastive.key_queue import KeyQueue
 from embodied_ssl.methods.contrastive.momentum import MomentumCopy, check_momentum
 from embodied_ssl.methods.contrastive.sub_batches import check_groups, has_batch_norm, in_groups, in_other_groups
-from embodied_ssl.methods.retrieval import found_copies, retrieval
+from embodied_ssl.methods.contrastive.two_views import TwoViews, spread
 from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.coloured_crops import ColouredCrops, Crop, crops_of
-from embodied_ssl.views.pixels import unnormalise
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,8 @@ class MoCoConfig:
         return MoCo(backbone, mlp(backbone.width, *widths, norm=False), self)
 
 
-class MoCo(Method):
+class MoCo(TwoViews):
     """InfoNCE of queries against their keys and the queue; log(K + 1) when all look alike."""
-
-    needs = frozenset({"picture"})
 
     def __init__(self, backbone: nn.Module, head: nn.Sequential, config: MoCoConfig) -> None:
         super().__init__()
@@ -120,10 +117,8 @@ class MoCo(Method):
         loss = queue_contrast(queries, keys, negatives, self.config.temperature)
         with torch.no_grad():
             found = (queries * keys).sum(1) > (queries @ negatives.T).amax(1)
-            # 1/sqrt(D) when directions fill the sphere, 0 when they collapse to a point
-            spread = queries.std(0).mean() * queries.shape[1] ** 0.5 if len(queries) > 1 else queries.new_zeros(())
         chance = queries.new_tensor(1 / (len(negatives) + 1))
-        metrics = {"accuracy": found.float().mean(), "chance_accuracy": chance, "spread": spread}
+        metrics = {"accuracy": found.float().mean(), "chance_accuracy": chance, "spread": spread(queries)}
         return Step(loss, metrics, {"keys": keys}, {"first": queries.detach(), "second": keys, "asked": asked})
 
     def after_step(self, backbone: nn.Module, carry: Mapping[str, Tensor], progress: float) -> None:
@@ -131,13 +126,3 @@ class MoCo(Method):
         self.queue.replace_oldest(carry["keys"])
         self.slow_backbone.update(backbone, self.config.momentum)
         self.slow_head.update(self.head, self.config.momentum)
-
-    def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
-        """``retrieval``: is the nearest key that of the same picture? See `embodied_ssl.methods.retrieval`; chance is 1/64."""
-        found, chance = retrieval(answers["first"], answers["second"], answers["asked"])
-        return {"retrieval": found, "chance_retrieval": chance}
-
-    def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
-        """Both views, and what each query takes for its key among those shown."""
-        first, second = (unnormalise(crop) for crop in crops_of(batch))
-        return found_copies(first, second, step.answers)

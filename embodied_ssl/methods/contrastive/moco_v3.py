@@ -15,7 +15,7 @@ Legend: B pictures of a step, D numbers of a vector.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -23,15 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from embodied_ssl.backbones import Backbone
-from embodied_ssl.core import Batch, Method, Panel, Step
+from embodied_ssl.core import Batch, Step
 from embodied_ssl.errors import UserError
 from embodied_ssl.heads import mlp
 from embodied_ssl.methods.contrastive.momentum import MomentumCopy, check_momentum, rising
 from embodied_ssl.methods.contrastive.sub_batches import check_groups
-from embodied_ssl.methods.retrieval import found_copies, retrieval
+from embodied_ssl.methods.contrastive.two_views import TwoViews, found_in_batch
 from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.coloured_crops import ColouredCrops, Crop, crops_of, vectors_of
-from embodied_ssl.views.pixels import unnormalise
 
 PATCHES = "backbone.net.patch_embed."  # where timm's transformers project patches to tokens
 
@@ -76,10 +75,9 @@ class MoCoV3Config:
         return MoCoV3(backbone, backbone.width, self)
 
 
-class MoCoV3(Method):
+class MoCoV3(TwoViews):
     """Cross-entropy among the B keys of a step, both ways, times twice the temperature T; 4 T log B when all look alike."""
 
-    needs = frozenset({"picture"})
     coupled = True
 
     def __init__(self, backbone: nn.Module, width: int, config: MoCoV3Config) -> None:
@@ -116,28 +114,14 @@ class MoCoV3(Method):
         key0, key1 = (F.normalize(embeddings[name].detach(), dim=1) for name in ("key0", "key1"))
         temperature = self.config.temperature
         loss = batch_contrast(query0, key1, temperature) + batch_contrast(query1, key0, temperature)
-        with torch.no_grad():
-            found = (query0 @ key1.T).argmax(1) == torch.arange(len(query0), device=query0.device)
-            # 1/sqrt(D) when directions fill the sphere, 0 when they collapse to a point
-            spread = query0.std(0).mean() * query0.shape[1] ** 0.5 if len(query0) > 1 else query0.new_zeros(())
-        metrics = {"accuracy": found.float().mean(), "chance_accuracy": query0.new_tensor(1 / len(query0)), "spread": spread}
-        return Step(loss, metrics, answers={"first": query0.detach(), "second": key1, "asked": embeddings["asked"]})
+        answers = {"first": query0.detach(), "second": key1, "asked": embeddings["asked"]}
+        return Step(loss, found_in_batch(query0, key1), answers=answers)
 
     def after_step(self, backbone: nn.Module, carry: Mapping[str, Tensor], progress: float) -> None:
         """The slow copy follows the network, ever more slowly."""
         momentum = rising(self.config.momentum, progress)
         self.slow_backbone.update(backbone, momentum)
         self.slow_head.update(self.head, momentum)
-
-    def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
-        """``retrieval``: is the nearest key that of the same picture? See `embodied_ssl.methods.retrieval`; chance is 1/64."""
-        found, chance = retrieval(answers["first"], answers["second"], answers["asked"])
-        return {"retrieval": found, "chance_retrieval": chance}
-
-    def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
-        """Both views, and what each query takes for its key among those shown."""
-        first, second = (unnormalise(crop) for crop in crops_of(batch))
-        return found_copies(first, second, step.answers)
 
 
 def batch_contrast(query: Tensor, key: Tensor, temperature: float) -> Tensor:

@@ -11,22 +11,19 @@ each rank's own unless ``sync_batch_norm`` is set (theirs are global). The loss 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from embodied_ssl.backbones import Backbone
-from embodied_ssl.core import Batch, Method, Panel, Step
+from embodied_ssl.core import Batch, Step
 from embodied_ssl.errors import UserError
 from embodied_ssl.heads import mlp
 from embodied_ssl.losses import nt_xent, precise
-from embodied_ssl.methods.retrieval import found_copies, retrieval
+from embodied_ssl.methods.contrastive.two_views import TwoViews, found_in_batch
 from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.coloured_crops import ColouredCrops, Crop, crops_of, vectors_of
-from embodied_ssl.views.pixels import unnormalise
 
 
 @dataclass(frozen=True)
@@ -69,10 +66,9 @@ class SimCLRConfig:
         return SimCLR(head, ColouredCrops((crop, crop)), self.temperature)
 
 
-class SimCLR(Method):
+class SimCLR(TwoViews):
     """NT-Xent over projections of two views; log(2N - 1) when all look alike."""
 
-    needs = frozenset({"picture"})
     coupled = True
 
     def __init__(self, head: nn.Sequential, view: ColouredCrops, temperature: float) -> None:
@@ -94,21 +90,5 @@ class SimCLR(Method):
     def objective(self, embeddings: dict[str, Tensor]) -> Step:
         first, second = embeddings["first"], embeddings["second"]
         loss = nt_xent(first, second, self.temperature)
-        with torch.no_grad():
-            a, b = F.normalize(first, dim=1), F.normalize(second, dim=1)
-            found = (a @ b.T).argmax(1) == torch.arange(len(a), device=a.device)
-            # 1/sqrt(D) when directions fill the sphere, 0 when they collapse to a point
-            spread = a.std(0).mean() * a.shape[1] ** 0.5 if len(a) > 1 else a.new_zeros(())
-        metrics = {"accuracy": found.float().mean(), "chance_accuracy": a.new_tensor(1 / len(a)), "spread": spread}
         answers = {"first": first.detach(), "second": second.detach(), "asked": embeddings["asked"]}
-        return Step(loss, metrics, answers=answers)
-
-    def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
-        """``retrieval``: is the nearest second view of the same picture? See `embodied_ssl.methods.retrieval`; chance is 1/64."""
-        found, chance = retrieval(answers["first"], answers["second"], answers["asked"])
-        return {"retrieval": found, "chance_retrieval": chance}
-
-    def figure(self, batch: Batch, step: Step) -> Sequence[Panel]:
-        """Both views, and what each first view takes for its second among those shown."""
-        first, second = (unnormalise(crop) for crop in crops_of(batch))
-        return found_copies(first, second, step.answers)
+        return Step(loss, found_in_batch(first, second), answers=answers)

@@ -18,7 +18,7 @@ Legend: B pictures, C large crops and V crops in all, K prototypes, D features, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from embodied_ssl.datasets.source import Source
 from embodied_ssl.errors import UserError
 from embodied_ssl.heads import mlp
 from embodied_ssl.losses import precise
-from embodied_ssl.methods.contrastive.multi_crop import check_not_enlarged, multi_crop
+from embodied_ssl.methods.contrastive.multi_crop import MultiCropConfig, check_not_enlarged
 from embodied_ssl.methods.contrastive.prototypes import (
     Prototypes,
     agreement,
@@ -41,19 +41,15 @@ from embodied_ssl.methods.contrastive.prototypes import (
     prototype_figures,
 )
 from embodied_ssl.methods.contrastive.sinkhorn import sinkhorn
-from embodied_ssl.views.colour import ColourChange
-from embodied_ssl.views.coloured_crops import ColouredCrops, crops_of, vectors_of
+from embodied_ssl.views.coloured_crops import crops_of, vectors_of
 from embodied_ssl.views.pixels import unnormalise
 
 
 @dataclass(frozen=True)
-class SwAVConfig:
-    """The crops, the prototypes and how pictures are shared among them.
+class SwAVConfig(MultiCropConfig):
+    """The prototypes and how pictures are shared among them; the crops are those of `MultiCropConfig`.
 
     Args:
-        size, area, large: C large crops of this side in pixels, each of a share of the picture; at least 2.
-        small_size, small_area, small: so many small crops.
-        colour: how colours change; half of SimCLR's strength suits small pictures.
         prototypes: K; at most the pictures there are, and at most a batch and the queue together.
         temperature: divides the scores that are held against the codes.
         epsilon, iterations: of `sinkhorn`.
@@ -65,13 +61,6 @@ class SwAVConfig:
             then seen from the first step on, which suits short runs. The paper has none.
     """
 
-    size: int = 64
-    area: tuple[float, float] = (0.25, 1.0)
-    large: int = 2
-    small_size: int = 32
-    small_area: tuple[float, float] = (0.05, 0.25)
-    small: int = 4
-    colour: ColourChange = field(default_factory=ColourChange)
     prototypes: int = 200
     temperature: float = 0.1
     epsilon: float = 0.05
@@ -84,7 +73,7 @@ class SwAVConfig:
     norm_out: bool = False
 
     def __post_init__(self) -> None:
-        self.view()
+        super().__post_init__()
         if self.prototypes < 2:
             raise UserError(f"prototypes is {self.prototypes}; give at least 2, or there is nothing to tell")
         if self.temperature <= 0 or self.epsilon <= 0:
@@ -95,14 +84,8 @@ class SwAVConfig:
         if not (0 <= self.queue_from <= 1 and 0 <= self.freeze <= 1):
             raise UserError(f"queue_from is {self.queue_from} and freeze {self.freeze}; give shares of the run, 0 to 1")
 
-    def view(self) -> ColouredCrops:
-        """The crops, large ones first."""
-        small = self.small_size, self.small_area, self.small
-        return multi_crop(self.size, self.area, self.large, *small, self.colour)
-
     def build(self, backbone: Backbone) -> SwAV:
-        if self.small:
-            backbone.check_side(self.small_size)
+        self.check_backbone(backbone)
         return SwAV(mlp(backbone.width, self.hidden, self.out, norm_out=self.norm_out), self)
 
 
@@ -117,7 +100,7 @@ class SwAV(Method):
     def __init__(self, head: nn.Module, config: SwAVConfig) -> None:
         super().__init__()
         self.config = config
-        self.view = config.view()
+        self.view = config.crops()
         self.head = head
         self.prototypes = Prototypes(config.out, config.prototypes)
         self.register_buffer("queue", torch.zeros(config.large, config.queue, config.out))  # newest first

@@ -137,6 +137,7 @@ class Exemplar(Method):
     """Cross-entropy over N seeds; log N when they all look alike."""
 
     needs = frozenset({"picture", "index"})
+    pair = ("first", "second")
     asks = Asks(channels=(1, 3))
     gives_logits = True
     picture: Tensor

@@ -114,6 +114,7 @@ class ExemplarTriplet(Method):
     """The mean over semi-hard triplets of (margin - how much farther the other picture is); see `semi_hard_triplets`."""
 
     needs = frozenset({"picture"})
+    pair = ("first", "second")
     asks = Asks(channels=(1, 3))
     coupled = True
     mean: Tensor
