@@ -55,7 +55,7 @@ def _tiny_method(method: Any) -> Any:
         return dataclasses.replace(method, task=_tiny_method(method.task))
     hidden = min(32, getattr(method, "hidden", 32))
     small: dict[str, Any] = {"size": 32, "tuples": 2, "hidden": hidden, "permutations": 12, "per_tile": 32}
-    small |= {"groups": 1, "queue": 4}  # a queue of whole batches, on two ranks as well
+    small["groups"] = 1
     if hasattr(method, "stride"):  # patches in pixels; elsewhere a patch is a share of the picture
         small |= {"patch": 16, "stride": 8}
     if hasattr(method, "memory"):

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from embodied_ssl.core import Batch, Example, Panel, View
-from embodied_ssl.datasets.source import Sample
-from embodied_ssl.errors import UserError
+from embodied_ssl.datasets.source import Sample, Source
+from embodied_ssl.errors import BadItem, UserError
 from embodied_ssl.views.colour import ColourChange, blur, change_colours
 from embodied_ssl.views.crops import LEAST, centre_box, check_crop, check_picture, random_crop
 from embodied_ssl.views.pixels import normalise, to_float, unnormalise
+
+LOOKED_AT = 32  # pictures
 
 
 @dataclass(frozen=True)
@@ -106,3 +108,24 @@ def vectors_of(backbone: nn.Module, crops: Sequence[Tensor]) -> list[Tensor]:
         found = backbone(torch.cat([crops[number] for number in alike])).vector
         vectors |= dict(zip(alike, found.chunk(len(alike)), strict=True))
     return [vectors[number] for number in range(len(crops))]
+
+
+def check_not_enlarged(source: Source, size: int) -> None:
+    """Refuse crops that are larger than every picture: nothing but blur would be added.
+
+    A few pictures are looked at, evenly spread. Where some are large enough the small ones are enlarged, as everywhere.
+
+    Raises:
+        UserError: names the largest of those looked at.
+    """
+    sides = []
+    for number in range(min(LOOKED_AT, len(source))):
+        try:
+            sides.append(min(source[number * len(source) // min(LOOKED_AT, len(source))]["picture"].size))
+        except BadItem:
+            continue  # named when its turn comes
+    if sides and max(sides) < size:
+        raise UserError(
+            f"crops of {size} pixels are larger than every picture ({len(sides)} looked at of {source.name}; the largest has "
+            f"{max(sides)} on its shorter side); give --set method.size={max(sides)} or less"
+        )

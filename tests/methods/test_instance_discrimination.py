@@ -349,7 +349,7 @@ def test_a_batch_of_one_picture_is_refused_before_data_is_read(tmp_path: Path) -
 def test_crops_larger_than_every_picture_are_refused_before_training(tmp_path: Path) -> None:
     run = tiny_run("instance_discrimination_photos", tmp_path / "data")
     large = dataclasses.replace(run, method=dataclasses.replace(run.method, size=500))  # type: ignore[type-var]
-    with pytest.raises(UserError, match="crops of 500 pixels are larger than the pictures of"):
+    with pytest.raises(UserError, match="crops of 500 pixels are larger than every picture"):
         pretrain([large], tmp_path / "run", Options(device="cpu", workers=0))
 
 

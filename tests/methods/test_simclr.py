@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from tiny_runs import tiny_run
 from torch import nn
 
 from embodied_ssl.backbones import BackboneConfig
 from embodied_ssl.errors import UserError
 from embodied_ssl.methods.contrastive.simclr import SimCLR, SimCLRConfig
+from embodied_ssl.trainer import pretrain
 
 
 def built(**settings: object) -> SimCLR:
@@ -92,3 +96,11 @@ def test_a_head_without_layers_is_refused() -> None:
 def test_a_picture_alone_is_refused() -> None:
     with pytest.raises(UserError, match="a batch of 1 picture has no negatives"):
         built().check_batch(1, 1)
+
+
+def test_crops_larger_than_every_picture_are_refused_before_training(tmp_path: Path) -> None:
+    run = tiny_run("simclr_photos", tmp_path / "data")
+    run = dataclasses.replace(run, method=dataclasses.replace(run.method, size=96))  # type: ignore[type-var]
+    with pytest.raises(UserError, match=r"crops of 96 pixels are larger than every picture .* method.size=48 or less"):
+        pretrain([run], tmp_path / "run")
+    assert not (tmp_path / "run").exists()

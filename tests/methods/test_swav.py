@@ -272,8 +272,8 @@ def test_a_queue_that_the_batch_does_not_divide_is_refused(tmp_path: Path) -> No
 
 def test_crops_larger_than_every_picture_are_refused(tmp_path: Path) -> None:
     said = refused(SwAVConfig(size=48, small_size=16, prototypes=8), tmp_path)
-    assert "crops of 48 pixels are larger than the pictures" in said
-    assert said.endswith("the largest has 40 on its shorter side; give --set method.size=40 or less")
+    assert "crops of 48 pixels are larger than every picture" in said
+    assert said.endswith("the largest has 40 on its shorter side); give --set method.size=40 or less")
 
 
 def test_small_crops_that_the_backbone_cannot_see_are_refused() -> None:

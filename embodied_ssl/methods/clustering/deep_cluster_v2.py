@@ -37,9 +37,9 @@ from embodied_ssl.gradients import frozen_statistics
 from embodied_ssl.heads import mlp
 from embodied_ssl.keys import generator
 from embodied_ssl.losses import precise
-from embodied_ssl.methods.contrastive.multi_crop import MultiCropConfig, check_not_enlarged
+from embodied_ssl.methods.contrastive.multi_crop import MultiCropConfig
 from embodied_ssl.methods.contrastive.prototypes import check_prototypes, cosines, grouped, prototype_figures
-from embodied_ssl.views.coloured_crops import crops_of, vectors_of
+from embodied_ssl.views.coloured_crops import check_not_enlarged, crops_of, vectors_of
 from embodied_ssl.views.pixels import unnormalise
 
 

@@ -28,11 +28,10 @@ from embodied_ssl.errors import UserError
 from embodied_ssl.heads import mlp
 from embodied_ssl.losses import precise
 from embodied_ssl.methods.contrastive.memory_contrast import Memory, MemoryContrast
-from embodied_ssl.methods.contrastive.multi_crop import check_not_enlarged
 from embodied_ssl.methods.contrastive.sub_batches import check_groups, has_batch_norm
 from embodied_ssl.methods.retrieval import nearest, retrieval
 from embodied_ssl.views.colour import ColourChange
-from embodied_ssl.views.coloured_crops import ColouredCrops, Crop, crops_of
+from embodied_ssl.views.coloured_crops import ColouredCrops, Crop, check_not_enlarged, crops_of
 from embodied_ssl.views.marks import framed
 from embodied_ssl.views.pixels import unnormalise
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from embodied_ssl.backbones import Backbone
-from embodied_ssl.datasets.source import Source
-from embodied_ssl.errors import BadItem, UserError
+from embodied_ssl.errors import UserError
 from embodied_ssl.views.colour import ColourChange
 from embodied_ssl.views.coloured_crops import ColouredCrops, Crop
-
-LOOKED_AT = 32  # pictures
 
 
 @dataclass(frozen=True)
@@ -58,24 +55,3 @@ class MultiCropConfig:
         """
         if self.small:
             backbone.check_side(self.small_size)
-
-
-def check_not_enlarged(source: Source, size: int) -> None:
-    """Refuse crops that are larger than every picture: nothing but blur would be added.
-
-    A few pictures are looked at, evenly spread. Where some are large enough the small ones are enlarged, as everywhere.
-
-    Raises:
-        UserError: names the largest of those looked at.
-    """
-    sides = []
-    for number in range(min(LOOKED_AT, len(source))):
-        try:
-            sides.append(min(source[number * len(source) // min(LOOKED_AT, len(source))]["picture"].size))
-        except BadItem:
-            continue  # named when its turn comes
-    if sides and max(sides) < size:
-        raise UserError(
-            f"crops of {size} pixels are larger than the pictures of {source.name}, of which {len(sides)} were looked at: the "
-            f"largest has {max(sides)} on its shorter side; give --set method.size={max(sides)} or less"
-        )

@@ -31,7 +31,7 @@ from embodied_ssl.datasets.source import Source
 from embodied_ssl.errors import UserError
 from embodied_ssl.heads import mlp
 from embodied_ssl.losses import precise
-from embodied_ssl.methods.contrastive.multi_crop import MultiCropConfig, check_not_enlarged
+from embodied_ssl.methods.contrastive.multi_crop import MultiCropConfig
 from embodied_ssl.methods.contrastive.prototypes import (
     Prototypes,
     agreement,
@@ -41,7 +41,7 @@ from embodied_ssl.methods.contrastive.prototypes import (
     prototype_figures,
 )
 from embodied_ssl.methods.contrastive.sinkhorn import sinkhorn
-from embodied_ssl.views.coloured_crops import crops_of, vectors_of
+from embodied_ssl.views.coloured_crops import check_not_enlarged, crops_of, vectors_of
 from embodied_ssl.views.pixels import unnormalise
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from embodied_ssl.core import Batch, Method, Panel, Step
+from embodied_ssl.datasets.source import Source
 from embodied_ssl.methods.retrieval import found_copies, retrieval
-from embodied_ssl.views.coloured_crops import crops_of
+from embodied_ssl.views.coloured_crops import ColouredCrops, check_not_enlarged, crops_of
 from embodied_ssl.views.pixels import unnormalise
 
 
@@ -19,6 +21,15 @@ class TwoViews(Method):
 
     needs = frozenset({"picture"})
     pair = ("first", "second")
+    view: ColouredCrops
+
+    def fit(self, source: Source, rng: np.random.Generator) -> None:
+        """Nothing is found.
+
+        Raises:
+            UserError: every picture looked at is smaller than the crops.
+        """
+        check_not_enlarged(source, self.view.size)
 
     def score(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
         """``retrieval``: is the nearest second view of the same picture? See `embodied_ssl.methods.retrieval`; chance is 1/64."""
