@@ -284,7 +284,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_run_ends_with_the_same_bits(data
         while len(read_lines(tmp_path / "run" / "log.jsonl")) < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 130, errors

@@ -153,7 +153,7 @@ def test_sources_pickle_and_give_the_same_anywhere(tiny: DataSpec) -> None:
     expected = _pixels(source)
     assert _pixels(pickle.loads(pickle.dumps(source))) == expected
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply_async(_pixels, (source,)).get(timeout=60) == expected
+        assert pool.apply_async(_pixels, (source,)).get(timeout=300) == expected
 
 
 def test_layout_is_recognised(tiny: DataSpec, tmp_path: Path) -> None:

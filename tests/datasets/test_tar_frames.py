@@ -93,7 +93,7 @@ def test_tar_handle_travels(tmp_path: Path) -> None:
     expected = frames.take([5, 2])
     assert np.array_equal(pickle.loads(pickle.dumps(frames)).take([5, 2]), expected)
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert np.array_equal(pool.apply_async(frames.take, ([5, 2],)).get(timeout=60), expected)
+        assert np.array_equal(pool.apply_async(frames.take, ([5, 2],)).get(timeout=300), expected)
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.5, 0.8])

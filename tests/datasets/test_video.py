@@ -170,7 +170,7 @@ def test_handles_work_in_other_processes(film_folder: Path, how: str) -> None:
     frames = [VideoFrames(make(film_folder, name), 48) for name in ("b_frames.mp4", "h264.mkv")]
     expected = [_read(handle) for handle in frames]  # readers are open in the parent now
     with multiprocessing.get_context(how).Pool(2) as pool:
-        assert pool.map_async(_read, frames * 3).get(timeout=60) == expected * 3
+        assert pool.map_async(_read, frames * 3).get(timeout=300) == expected * 3
     assert [_read(handle) for handle in frames] == expected
 
 
@@ -195,7 +195,7 @@ def test_other_decoders_survive_a_fork(film_folder: Path, decoder: str) -> None:
     frames = VideoFrames(make(film_folder, "b_frames.mp4"), 48, decoder)
     assert _read(frames) == [70, 3, 71]
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        assert pool.map_async(_read, [frames] * 4).get(timeout=60) == [[70, 3, 71]] * 4
+        assert pool.map_async(_read, [frames] * 4).get(timeout=300) == [[70, 3, 71]] * 4
     assert _read(frames) == [70, 3, 71]
 
 

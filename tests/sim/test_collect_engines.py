@@ -138,7 +138,7 @@ def interrupted(script, out, number):
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, number)  # as a terminal does
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     return process.returncode, said
 
 
