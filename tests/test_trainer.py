@@ -275,12 +275,12 @@ run = Run(RotationConfig(32), PictureFolder({root!r}), BackboneConfig("conv4"), 
 
 def test_ctrl_c_saves_says_how_to_go_on_and_the_run_ends_with_the_same_bits(data: Path, run: Run, tmp_path: Path) -> None:
     (tmp_path / "a slow one.py").write_text(SLOW.format(root=run.data.root))  # type: ignore[union-attr]
-    given = ["pretrain", str(tmp_path / "a slow one.py"), "--steps", "30", "--seed", "4", "--workers", "1", "--device", "cpu"]
+    given = ["pretrain", str(tmp_path / "a slow one.py"), "--steps", "100", "--seed", "4", "--workers", "1", "--device", "cpu"]
     command = [sys.executable, "-m", "embodied_ssl", *given, "--out", str(tmp_path / "run")]
     environment = {**os.environ, "SLOW": "1", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while len(read_lines(tmp_path / "run" / "log.jsonl")) < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
@@ -290,8 +290,8 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_run_ends_with_the_same_bits(data
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     step = last(tmp_path / "run")["step"]
-    assert 2 <= step < 30
-    assert f"stopped at step {step} of 30, saved; continue with: embodied-ssl pretrain" in errors
+    assert 2 <= step < 100
+    assert f"stopped at step {step} of 100, saved; continue with: embodied-ssl pretrain" in errors
     again = shlex.split(errors.split("continue with: embodied-ssl ")[1].splitlines()[0])
     assert again[-1] == "--resume"
     for arguments in ([*again, "--workers", "0", "--device", "cpu"], [*given, "--out", str(tmp_path / "straight")]):

@@ -32,6 +32,7 @@ def tiny(run: Run, folder: Path, **changes: Any) -> Run:
         batch_size=SAMPLES * copies(method),
         steps=4,
         precision="fp32",
+        sync_batch_norm=False,  # which needs GPUs
         log_every=1,
         checkpoint_every=2,
         held_out_every=2,
