@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from pathlib import Path
@@ -261,3 +262,10 @@ def test_scaling_shifts_no_colour(colours: str, short_side: int) -> None:
     expected = [grey + 1.402 * red, grey - 0.344136 * blue - 0.714136 * red, grey + 1.772 * blue]  # BT.601
     scaled = pyav_reader.upright(frame, 0, fitted((96, 128), short_side), VideoReformatter())
     assert np.allclose(scaled.mean((0, 1)), expected, atol=0.4)
+
+
+def test_writing_a_film_leaves_the_priority_as_it_was(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    for name in ("av1.mp4", "h264.mkv"):
+        make(tmp_path, name)
+        assert os.sched_getscheduler(0) == before
