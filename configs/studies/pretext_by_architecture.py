@@ -37,7 +37,7 @@ TASKS = {
     "rotation": replace(rotation_photos.run, method=RotationConfig(size=64), batch_size=48),
     "relative_patch": replace(relative_patch_photos.run, method=RelativePatchConfig(size=48, grids=2)),
     "jigsaw": replace(jigsaw_photos.run, method=JigsawConfig(cell=36, tile=32, permutations=24, puzzles=4), batch_size=64),
-    "exemplar": replace(exemplar_photos.run, method=ExemplarConfig(size=64, classes=1000)),
+    "exemplar": replace(exemplar_photos.run, method=ExemplarConfig(size=64, classes=300)),
 }
 RATES = {"vit_small": AdamW(rate=5e-4, weight_decay=0.05)}
 
