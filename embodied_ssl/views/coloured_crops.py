@@ -56,9 +56,8 @@ class ColouredCrops(View):
 
     def __post_init__(self) -> None:
         if not self.crops or 0 < self.whole < LEAST:
-            raise UserError(
-                f"{len(self.crops)} crops and a whole picture of {self.whole} pixels: give a crop, and {LEAST} pixels"
-            )
+            given = f"{len(self.crops)} crops and a whole picture of {self.whole} pixels"
+            raise UserError(f"{given}; give at least 1 crop, and {LEAST} pixels or 0 for no whole picture")
 
     @property
     def size(self) -> int:

@@ -105,7 +105,7 @@ def _still(micro: int) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert one.keys() == other.keys()
     for key, value in one.items():
         torch.testing.assert_close(other[key], value, rtol=0, atol=1e-9, msg=lambda said, key=key: f"{key}: {said}")
@@ -145,7 +145,7 @@ def test_training_moves_every_weight(name: str) -> None:
 @pytest.mark.parametrize("name", MADE)
 @pytest.mark.parametrize("micro", [2, 4])
 def test_cached_gradients_are_those_of_the_big_batch(name: str, micro: int) -> None:
-    same(trained(name, 1, ALONE), trained(name, micro, ALONE))
+    assert_same(trained(name, 1, ALONE), trained(name, micro, ALONE))
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -153,4 +153,4 @@ def test_cached_gradients_are_those_of_the_big_batch(name: str, micro: int) -> N
 def test_two_ranks_are_one_process_with_twice_the_batch(pair: Path, name: str, micro: int) -> None:
     whole = trained(name, 1, ALONE)
     for rank in range(2):
-        same(whole, torch.load(pair / f"{name}{micro}{rank}.pt"))
+        assert_same(whole, torch.load(pair / f"{name}{micro}{rank}.pt"))

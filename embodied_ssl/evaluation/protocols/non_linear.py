@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from embodied_ssl.errors import UserError
 from embodied_ssl.evaluation.features import FeatureTable
 from embodied_ssl.evaluation.pictures import batches
 from embodied_ssl.evaluation.protocol import OnFeatures
 from embodied_ssl.evaluation.protocols.linear import accuracy_scores, make_folds
-from embodied_ssl.evaluation.protocols.sgd_probe import Swept
+from embodied_ssl.evaluation.protocols.sgd_probe import Swept, check_training
 from embodied_ssl.evaluation.scores import Score
 from embodied_ssl.evaluation.training.classifier import keyed_torch
 from embodied_ssl.evaluation.training.loop import shuffled
@@ -75,11 +74,7 @@ class NonLinear(OnFeatures):
         return cls(rates=(0.03, 0.1), epochs=10)
 
     def __post_init__(self) -> None:
-        if not self.rates or min(self.rates) <= 0 or self.epochs < 1 or self.batch_size < 2:
-            raise UserError(
-                f"{self.name} was given rates {self.rates}, {self.epochs} epochs and batches of {self.batch_size}; "
-                "rates are above 0, epochs at least 1, batches of at least 2"
-            )
+        check_training(self.name, self.rates, self.epochs, self.batch_size)
 
     def sweep(self, train: FeatureTable, layer: str) -> Swept:
         """Every rate on four fifths of the train part, judged on the rest; the smallest among equals. Remembered."""

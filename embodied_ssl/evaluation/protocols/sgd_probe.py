@@ -61,6 +61,19 @@ class Layers(NamedTuple):
         return torch.where(sane[:, None], torch.cat(answers, 1), -1).cpu().numpy()
 
 
+def check_training(name: str, rates: Sequence[float], epochs: int, batch_size: int) -> None:
+    """Refuse what a probe cannot be trained with.
+
+    Raises:
+        UserError: says what was given and what is accepted.
+    """
+    if not rates or min(rates) <= 0 or epochs < 1 or batch_size < 2:
+        raise UserError(
+            f"{name} was given rates {rates}, {epochs} epochs and batches of {batch_size}; "
+            "rates are above 0, epochs at least 1, batches of at least 2"
+        )
+
+
 @dataclass(frozen=True)
 class SgdProbe(OnFeatures):
     """The SGD protocol. MoCo's schedule unless said otherwise; `GOYAL` is that of Goyal et al. 2019.
@@ -93,11 +106,7 @@ class SgdProbe(OnFeatures):
         return cls(epochs=3)
 
     def __post_init__(self) -> None:
-        if not self.rates or min(self.rates) <= 0 or self.epochs < 1 or self.batch_size < 2:
-            raise UserError(
-                f"sgd was given rates {self.rates}, {self.epochs} epochs and batches of {self.batch_size}; "
-                "rates are above 0, epochs at least 1, batches of at least 2"
-            )
+        check_training(self.name, self.rates, self.epochs, self.batch_size)
         if self.norm not in ("batch", "none"):
             raise UserError(f"sgd has no norm '{self.norm}'; there is batch, none")
 
